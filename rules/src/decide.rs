@@ -1,0 +1,281 @@
+//! The decision: stable, or one version. No allocation, no error.
+
+use crate::limits::{MAX_DIMENSIONS, MAX_HOST_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES};
+use crate::load::{LoadedService, LoadedTable, Rules};
+use crate::model::{Action, Entry, Percent};
+use crate::xxh64::xxh64;
+
+/// What a request's headers say of its dimensions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values<'a> {
+    /// The value of each dimension that is present, trimmed, in the rule set's order.
+    by_dimension: [Option<&'a [u8]>; MAX_DIMENSIONS],
+    /// Whether a dimension's header occurs more than once.
+    is_ambiguous: bool,
+    /// Whether a value is longer than [`MAX_VALUE_BYTES`], which makes its dimension absent.
+    is_oversize: bool,
+    /// What the caller sent in the output header.
+    incoming: Incoming<'a>,
+}
+
+/// What the caller sent in the output header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// One value.
+    Once(&'a [u8]),
+    /// More than one value.
+    Repeated,
+}
+
+/// Which version a request gets, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision<'r> {
+    /// The service's place in [`Rules::services`]; none for an unknown host.
+    pub service: Option<usize>,
+    /// The version that the request gets; none for an unknown host.
+    pub version: Option<&'r str>,
+    /// What the output header has to carry; with none it has to be absent.
+    pub header: Option<&'r str>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a request gets its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No service has this host: stable.
+    NoService,
+    /// A dimension's header occurs more than once: stable.
+    Ambiguous,
+    /// No entry ended the search: stable.
+    NoEntry,
+    /// This entry ended the search.
+    Entry(Level, Entry),
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// At a dimension: an index into [`Rules::dimensions`].
+    Dimension(u8),
+    /// At the entry for everybody.
+    All,
+}
+
+/// What has to happen to the output header of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit<'r> {
+    /// Nothing: it is as it has to be.
+    Keep,
+    /// It has to carry this value alone.
+    Set(&'r str),
+    /// It has to go.
+    Remove,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Reads what the decision needs from a request's headers. Names compare without case.
+    pub fn values<'a>(&self, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Values<'a> {
+        let mut values = Values::default();
+        let mut seen = [false; MAX_DIMENSIONS];
+        for (name, value) in headers {
+            let known =
+                self.dimensions.iter().position(|known| name.eq_ignore_ascii_case(known.header.as_bytes()));
+            if let Some(at) = known {
+                if let (Some(seen), Some(slot)) = (seen.get_mut(at), values.by_dimension.get_mut(at)) {
+                    values.is_ambiguous |= core::mem::replace(seen, true);
+                    let value = trimmed(value);
+                    values.is_oversize |= value.len() > MAX_VALUE_BYTES;
+                    *slot = (1..=MAX_VALUE_BYTES).contains(&value.len()).then_some(value);
+                }
+            } else if name.eq_ignore_ascii_case(self.output_header.as_bytes()) {
+                values.incoming = match values.incoming {
+                    Incoming::Absent => Incoming::Once(value),
+                    Incoming::Once(_) | Incoming::Repeated => Incoming::Repeated,
+                };
+            }
+        }
+        values
+    }
+
+    /// Decides for a request to `host` (`:authority` as it came) with these values.
+    #[must_use]
+    pub fn decide(&self, host: &[u8], values: &Values<'_>) -> Decision<'_> {
+        self.decide_watched(host, values, |_, _, _| ())
+    }
+
+    /// Like [`Rules::decide`]; `watch` sees each entry that was met on the way, and whether it ended the search.
+    pub(crate) fn decide_watched(
+        &self,
+        host: &[u8],
+        values: &Values<'_>,
+        mut watch: impl FnMut(Level, Entry, bool),
+    ) -> Decision<'_> {
+        let Some((number, service)) = self.service(host) else {
+            return Decision { service: None, version: None, header: None, reason: Reason::NoService };
+        };
+        let reason = match service.release.as_ref().and_then(|(_, table)| self.tables.get(*table)) {
+            _ if values.is_ambiguous => Reason::Ambiguous,
+            Some(table) => self.search(table, values, &mut watch),
+            None => Reason::NoEntry,
+        };
+        let version = match &service.release {
+            Some((gray, _)) if reason.is_gray() => gray,
+            _ => &service.stable,
+        };
+        let header = (*version != service.route_default).then_some(version.as_str());
+        Decision { service: Some(number), version: Some(version), header, reason }
+    }
+
+    fn service(&self, host: &[u8]) -> Option<(usize, &LoadedService)> {
+        let host = without_port(host);
+        let mut lower = [0; MAX_HOST_BYTES];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host);
+        lower.make_ascii_lowercase();
+        let number = self.service_of(lower)?;
+        Some((number, self.services.get(number)?))
+    }
+
+    /// Asks each dimension that is present, most specific first, then the entry for everybody.
+    fn search(
+        &self,
+        table: &LoadedTable,
+        values: &Values<'_>,
+        watch: &mut impl FnMut(Level, Entry, bool),
+    ) -> Reason {
+        let mut ends_with = |level, entry: Entry| {
+            let ends = match entry.action {
+                Action::Exclude | Action::Gray => true,
+                Action::Percent(percent) => values.key().is_some_and(|key| takes(percent, &table.plan, key)),
+            };
+            watch(level, entry, ends);
+            ends
+        };
+        for (level, (groups, value)) in (0..).zip(table.levels.iter().zip(&values.by_dimension)) {
+            let Some(id) = value else { continue };
+            let group = groups.iter().find(|(_, set)| self.set_contains(*set, id));
+            if let Some((entry, _)) = group
+                && ends_with(Level::Dimension(level), *entry)
+            {
+                return Reason::Entry(Level::Dimension(level), *entry);
+            }
+        }
+        match table.all {
+            Some(entry) if ends_with(Level::All, entry) => Reason::Entry(Level::All, entry),
+            _ => Reason::NoEntry,
+        }
+    }
+}
+
+// === impl Values ===
+
+impl<'a> Values<'a> {
+    /// The value of a dimension, when it is present.
+    #[must_use]
+    pub fn get(&self, dimension: usize) -> Option<&'a [u8]> {
+        self.by_dimension.get(dimension).copied().flatten()
+    }
+
+    /// Whether a dimension's header occurs more than once.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
+    }
+
+    /// Whether a dimension counts as absent because its value is longer than [`MAX_VALUE_BYTES`].
+    #[must_use]
+    pub fn is_oversize(&self) -> bool {
+        self.is_oversize
+    }
+
+    /// What percentages go by: the value of the most specific dimension that is present.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.by_dimension.iter().copied().flatten().next()
+    }
+
+    /// What has to happen to the output header, so that the upstream and the routes see `decision` and nothing else.
+    #[must_use]
+    pub fn edit<'r>(&self, decision: &Decision<'r>) -> Edit<'r> {
+        match (decision.header, self.incoming) {
+            (None, Incoming::Absent) => Edit::Keep,
+            (None, _) => Edit::Remove,
+            (Some(version), Incoming::Once(value)) if version.as_bytes() == value => Edit::Keep,
+            (Some(version), _) => Edit::Set(version),
+        }
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Whether the request gets the gray version.
+    #[must_use]
+    pub fn is_gray(self) -> bool {
+        matches!(self, Self::Entry(_, Entry { action: Action::Gray | Action::Percent(_), .. }))
+    }
+}
+
+/// Whether a percentage takes `key`. The bucket is XXH64 of plan, a zero byte and key, modulo 10,000: so one key is on
+/// the same side for all services of a plan, and a larger percentage keeps everybody whom a smaller one took.
+pub(crate) fn takes(percent: Percent, plan: &str, key: &[u8]) -> bool {
+    let mut salted = [0; MAX_NAME_BYTES + 1 + MAX_VALUE_BYTES];
+    let (salt, rest) = salted.split_at_mut(plan.len().min(MAX_NAME_BYTES));
+    salt.copy_from_slice(plan.as_bytes().get(..salt.len()).unwrap_or_default());
+    let len = key.len().min(MAX_VALUE_BYTES);
+    let slots = rest.get_mut(1..=len).unwrap_or_default();
+    slots.copy_from_slice(key.get(..len).unwrap_or_default());
+    let used = salt.len() + 1 + len;
+    xxh64(0, salted.get(..used).unwrap_or_default()) % 10_000 < u64::from(percent.hundredths())
+}
+
+/// `:authority` without its port. A colon inside the brackets of an IPv6 address starts no port.
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
+    let brackets = match authority.first() {
+        Some(b'[') => authority.iter().position(|byte| *byte == b']').unwrap_or(0),
+        _ => 0,
+    };
+    let port = authority.iter().skip(brackets).position(|byte| *byte == b':');
+    port.and_then(|port| authority.get(..brackets + port)).unwrap_or(authority)
+}
+
+/// `value` without the spaces and tabs around it.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{trimmed, without_port};
+
+    #[test]
+    fn ports_are_removed() {
+        for (authority, host) in [
+            ("loan", "loan"),
+            ("loan:8080", "loan"),
+            ("loan:", "loan"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("[::1", "["),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(authority.as_bytes()), host.as_bytes(), "{authority}");
+        }
+    }
+
+    #[test]
+    fn only_spaces_and_tabs_around_are_trimmed() {
+        assert_eq!(trimmed(b" \tT 1\t "), b"T 1");
+        assert_eq!(trimmed(b" \t "), b"");
+        assert_eq!(trimmed(b"\xa0T1\n"), b"\xa0T1\n");
+    }
+}

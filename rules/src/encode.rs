@@ -1,0 +1,271 @@
+//! From plain data to bytes. The same content gives the same bytes, in whatever order it was put together.
+
+use crate::id_set::IdSet;
+use crate::limits::*;
+use crate::model::{Action, Entry, Group, RuleSet, Service, Table, is_header_name, is_host, is_name};
+use crate::wire::{FORMAT, HASHED_HEADER_BYTES, MAGIC, MIN_READER, Writer};
+use crate::xxh64::xxh64;
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why a rule set cannot be encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncodeError {
+    /// A list or a text is too long, or the bytes are too many.
+    OverLimit {
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        value: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// A name, host or header has a character that it must not have, or a wrong length.
+    Invalid {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// A name, host or header occurs twice.
+    Twice {
+        /// What occurs twice.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A table names a dimension or a stage that is not there.
+    Dangling {
+        /// What it points at.
+        what: &'static str,
+        /// The table's plan.
+        plan: String,
+    },
+}
+
+/// The bytes of `rules` under `revision`.
+///
+/// # Errors
+/// When a name is invalid or occurs twice, a table points at nothing, or a limit of [`limits`](crate::limits) is passed.
+pub fn encode(rules: &RuleSet, revision: u64) -> Result<Vec<u8>, EncodeError> {
+    let content = content(rules)?;
+    within("bytes of the rule set", content.len(), MAX_RULES_BYTES)?;
+    let mut header = Writer::default();
+    header.bytes.extend_from_slice(&MAGIC);
+    header.u16(FORMAT);
+    header.u16(MIN_READER);
+    header.u32(content.len() as u32);
+    header.bytes.extend_from_slice(&revision.to_le_bytes());
+    header.bytes.extend_from_slice(&xxh64(0, &content).to_le_bytes());
+    debug_assert_eq!(header.bytes.len(), HASHED_HEADER_BYTES);
+    header.bytes.extend_from_slice(&xxh64(0, &header.bytes).to_le_bytes());
+    header.bytes.extend_from_slice(&content);
+    Ok(header.bytes)
+}
+
+fn content(rules: &RuleSet) -> Result<Vec<u8>, EncodeError> {
+    let mut services: Vec<&Service> = rules.services.iter().collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    check_names(rules, &services)?;
+    let shared = Shared::of(rules, &services)?;
+
+    let mut out = Writer::default();
+    out.text(&rules.tenant);
+    out.u8(rules.dimensions.len() as u8);
+    for dimension in &rules.dimensions {
+        out.text(&dimension.name);
+        out.text(&dimension.header);
+    }
+    out.text(&rules.output_header);
+    out.u32(shared.sets.len() as u32);
+    shared.sets.iter().for_each(|set| write_set(&mut out, set));
+    out.u32(shared.tables.len() as u32);
+    shared.tables.iter().for_each(|table| out.bytes.extend_from_slice(table));
+    out.u32(services.len() as u32);
+    for (service, table) in services.iter().zip(&shared.table_by_service) {
+        write_service(&mut out, service, *table);
+    }
+    Ok(out.bytes)
+}
+
+/// The sets and tables of a rule set, each once, numbered in the order of their first use.
+#[derive(Default)]
+struct Shared<'a> {
+    sets: Vec<&'a IdSet>,
+    number_by_set: BTreeMap<&'a IdSet, u32>,
+    tables: Vec<Vec<u8>>,
+    number_by_table: BTreeMap<Vec<u8>, u32>,
+    table_by_service: Vec<u32>,
+}
+
+// === impl Shared ===
+
+impl<'a> Shared<'a> {
+    fn of(rules: &RuleSet, services: &[&'a Service]) -> Result<Self, EncodeError> {
+        let mut shared = Self::default();
+        for service in services {
+            let number = match &service.release {
+                Some(release) => shared.table(&release.table, rules.dimensions.len())?,
+                None => 0,
+            };
+            shared.table_by_service.push(number);
+        }
+        within("different id sets", shared.sets.len(), MAX_SECTIONS)?;
+        within("different tables", shared.tables.len(), MAX_SECTIONS)?;
+        Ok(shared)
+    }
+
+    fn table(&mut self, table: &'a Table, dimensions: usize) -> Result<u32, EncodeError> {
+        check_table(table, dimensions)?;
+        let mut out = Writer::default();
+        out.text(&table.plan);
+        out.u8(table.stages.len() as u8);
+        table.stages.iter().for_each(|stage| out.text(stage));
+        out.u8(table.levels.len() as u8);
+        for level in &table.levels {
+            let mut groups: Vec<&Group> = level.iter().filter(|group| !group.ids.is_empty()).collect();
+            groups.sort_by_key(|group| group.entry);
+            out.u16(groups.len() as u16);
+            for group in groups {
+                write_entry(&mut out, group.entry);
+                out.u32(self.set(&group.ids));
+            }
+        }
+        out.u8(u8::from(table.all.is_some()));
+        table.all.iter().for_each(|entry| write_entry(&mut out, *entry));
+        let next = self.tables.len() as u32;
+        let number = *self.number_by_table.entry(out.bytes.clone()).or_insert(next);
+        if number == next {
+            self.tables.push(out.bytes);
+        }
+        Ok(number)
+    }
+
+    fn set(&mut self, set: &'a IdSet) -> u32 {
+        let next = self.sets.len() as u32;
+        let number = *self.number_by_set.entry(set).or_insert(next);
+        if number == next {
+            self.sets.push(set);
+        }
+        number
+    }
+}
+
+fn write_set(out: &mut Writer, set: &IdSet) {
+    out.u32(set.len() as u32);
+    out.u32(set.bytes().len() as u32);
+    out.bytes.reserve(set.bytes().len() + 4 * set.len());
+    set.ends().iter().for_each(|end| out.u32(*end));
+    out.bytes.extend_from_slice(set.bytes());
+}
+
+fn write_entry(out: &mut Writer, entry: Entry) {
+    let (kind, hundredths) = match entry.action {
+        Action::Exclude => (0, 0),
+        Action::Gray => (1, 0),
+        Action::Percent(percent) => (2, percent.hundredths()),
+    };
+    out.u8(kind);
+    out.u16(hundredths);
+    out.u8(entry.stage);
+}
+
+fn write_service(out: &mut Writer, service: &Service, table: u32) {
+    out.text(&service.name);
+    out.text(&service.stable);
+    out.text(&service.route_default);
+    let mut hosts: Vec<&String> = service.hosts.iter().collect();
+    hosts.sort();
+    out.u16(hosts.len() as u16);
+    hosts.iter().for_each(|host| out.text(host));
+    out.u8(u8::from(service.release.is_some()));
+    if let Some(release) = &service.release {
+        out.text(&release.gray);
+        out.u32(table);
+    }
+}
+
+fn check_names(rules: &RuleSet, services: &[&Service]) -> Result<(), EncodeError> {
+    within("dimensions", rules.dimensions.len(), MAX_DIMENSIONS)?;
+    within("services", services.len(), MAX_SERVICES)?;
+    within("hosts", services.iter().map(|service| service.hosts.len()).sum(), MAX_HOSTS)?;
+    valid("tenant", &rules.tenant, is_name)?;
+    valid("output header", &rules.output_header, is_header_name)?;
+    for dimension in &rules.dimensions {
+        valid("dimension", &dimension.name, is_name)?;
+        valid("dimension header", &dimension.header, is_header_name)?;
+    }
+    for service in services {
+        valid("service", &service.name, is_name)?;
+        valid("version", &service.stable, is_name)?;
+        valid("version", &service.route_default, is_name)?;
+        service.hosts.iter().try_for_each(|host| valid("host", host, is_host))?;
+        service.release.iter().try_for_each(|release| valid("version", &release.gray, is_name))?;
+    }
+    once("dimension", rules.dimensions.iter().map(|dimension| &dimension.name))?;
+    let headers = rules.dimensions.iter().map(|dimension| &dimension.header);
+    once("header", headers.chain([&rules.output_header]))?;
+    once("service", services.iter().map(|service| &service.name))?;
+    once("host", services.iter().flat_map(|service| &service.hosts))
+}
+
+fn check_table(table: &Table, dimensions: usize) -> Result<(), EncodeError> {
+    let dangling = |what| Err(EncodeError::Dangling { what, plan: table.plan.clone() });
+    valid("plan", &table.plan, is_name)?;
+    within("stages", table.stages.len(), MAX_STAGES)?;
+    table.stages.iter().try_for_each(|stage| valid("stage", stage, is_name))?;
+    if table.levels.len() > dimensions {
+        return dangling("a dimension");
+    }
+    for level in &table.levels {
+        within("groups of a level", level.len(), MAX_GROUPS)?;
+        let mut entries = BTreeSet::new();
+        if !level.iter().all(|group| entries.insert(group.entry)) {
+            return Err(EncodeError::Twice { what: "entry of a level", value: table.plan.clone() });
+        }
+        for id in level.iter().flat_map(|group| group.ids.iter()) {
+            within("bytes of an id", id.len(), MAX_VALUE_BYTES)?;
+        }
+    }
+    let mut entries = table.levels.iter().flatten().map(|group| group.entry).chain(table.all);
+    match entries.any(|entry| usize::from(entry.stage) >= table.stages.len()) {
+        true => dangling("a stage"),
+        false => Ok(()),
+    }
+}
+
+fn within(what: &'static str, value: usize, limit: usize) -> Result<(), EncodeError> {
+    if value > limit { Err(EncodeError::OverLimit { what, value, limit }) } else { Ok(()) }
+}
+
+fn valid(what: &'static str, value: &str, is_valid: fn(&str) -> bool) -> Result<(), EncodeError> {
+    if is_valid(value) { Ok(()) } else { Err(EncodeError::Invalid { what, value: value.to_owned() }) }
+}
+
+fn once<'a>(what: &'static str, mut values: impl Iterator<Item = &'a String>) -> Result<(), EncodeError> {
+    let mut seen = BTreeSet::new();
+    match values.find(|value| !seen.insert(*value)) {
+        Some(value) => Err(EncodeError::Twice { what, value: value.clone() }),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverLimit { what, value, limit } => {
+                write!(f, "{what}: {value} is over the limit of {limit}")
+            }
+            Self::Invalid { what, value } => write!(f, "{value:?} cannot be a {what}"),
+            Self::Twice { what, value } => write!(f, "{what} {value:?} occurs twice"),
+            Self::Dangling { what, plan } => {
+                write!(f, "the table of plan {plan:?} points at {what} that is not there")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EncodeError {}
