@@ -1,5 +1,7 @@
 //! The laws of the rule set. They run natively and, by wasm-bindgen-test, in V8, where the filter lives.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
 use graylane_rules::{Edit, Incoming, RuleSet, Rules, Values, cases, encode, naive, strategies};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,0 +1,210 @@
+//! The ECDS resource: the one file that builds Envoy's protobuf of the filter.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::{
+    AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig, async_data_source, data_source,
+};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, ReloadConfig, VmConfig};
+use envoy_types::pb::google::protobuf::{Any, BytesValue, Duration as ProtoDuration};
+use envoy_types::util::pack_any;
+use prost::{Message, Name};
+
+/// What every ECDS resource and HTTP filter name of this project starts with; the tenant follows.
+pub const RESOURCE_PREFIX: &str = "graylane.v1.";
+
+/// One VM per worker is enough for all tenants: they run the same module.
+const VM_ID: &str = "graylane";
+
+/// The host calls and callbacks that the filter may use. What is missing here is never called by Envoy, which also saves the
+/// callbacks that a request does not need. Kept in byte order, because the order reaches the wire.
+const CAPABILITIES: [&str; 20] = [
+    "proxy_add_header_map_value",
+    "proxy_define_metric",
+    "proxy_get_buffer_bytes",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_get_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_get_log_level",
+    "proxy_get_property",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_done",
+    "proxy_on_request_headers",
+    "proxy_on_vm_start",
+    "proxy_record_metric",
+    "proxy_remove_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_set_effective_context",
+];
+
+/// What the proxies need besides rules, the same for every tenant.
+///
+/// A change of any of these changes every resource, and so is pushed to every proxy.
+#[derive(Clone, Debug)]
+pub struct FilterSettings {
+    /// The path of the filter module as Envoy sees it.
+    pub module_path: String,
+    /// How long Envoy waits before it builds a new VM for one that trapped. Envoy wants at least 1 ms.
+    pub reload_backoff: Duration,
+}
+
+/// The part of `VmConfig` that holds a map. The generated type keeps it in a `HashMap`, whose order differs from process to
+/// process, and equal content must be equal bytes. So it is encoded by itself and appended: protobuf reads fields in any order.
+///
+/// An Envoy before 1.40 does not know this place and restricts nothing. The place it knows, in `PluginConfig`, is deprecated: 1.40 writes a
+/// warning into its log at every push.
+#[derive(Clone, PartialEq, Message)]
+struct VmCapabilities {
+    #[prost(message, optional, tag = "8")]
+    capability_restriction_config: Option<SortedCapabilities>,
+}
+
+/// `CapabilityRestrictionConfig` in byte order.
+#[derive(Clone, PartialEq, Message)]
+struct SortedCapabilities {
+    #[prost(btree_map = "string, message", tag = "1")]
+    allowed_capabilities: std::collections::BTreeMap<String, ()>,
+}
+
+/// The part of `PluginConfig` around a `VmConfig` that is already encoded.
+#[derive(Clone, PartialEq, Message)]
+struct PluginVm {
+    #[prost(bytes = "vec", tag = "3")]
+    vm_config: Vec<u8>,
+}
+
+/// `Wasm` around a `PluginConfig` that is already encoded.
+#[derive(Clone, PartialEq, Message)]
+struct WasmAround {
+    #[prost(bytes = "vec", tag = "1")]
+    config: Vec<u8>,
+}
+
+// === impl FilterSettings ===
+
+impl Default for FilterSettings {
+    fn default() -> Self {
+        Self {
+            module_path: "/etc/graylane/graylane_filter.wasm".to_owned(),
+            reload_backoff: Duration::from_millis(50),
+        }
+    }
+}
+
+/// The name of a tenant's ECDS resource, which is also the name of its HTTP filter.
+pub fn resource_name(tenant: &str) -> String {
+    format!("{RESOURCE_PREFIX}{tenant}")
+}
+
+/// The tenant of a resource name; empty when it is not one of ours.
+pub(crate) fn tenant_of(resource: &str) -> &str {
+    resource.strip_prefix(RESOURCE_PREFIX).unwrap_or_default()
+}
+
+/// The type of the resources that this server knows.
+pub(crate) fn type_url() -> String {
+    TypedExtensionConfig::type_url()
+}
+
+/// The resource as it travels. The same name, settings and rules give the same bytes in every process.
+pub(crate) fn encode(name: &str, settings: &FilterSettings, rules: &Bytes) -> Any {
+    let mut plugin = plugin_config(name, settings, rules).encode_to_vec();
+    plugin.extend(PluginVm { vm_config: encoded_vm(settings) }.encode_to_vec());
+    let wasm = Any { type_url: Wasm::type_url(), value: WasmAround { config: plugin }.encode_to_vec() };
+    pack_any(TypedExtensionConfig { name: name.to_owned(), typed_config: Some(wasm) })
+}
+
+fn plugin_config(name: &str, settings: &FilterSettings, rules: &Bytes) -> PluginConfig {
+    PluginConfig {
+        name: name.to_owned(),
+        root_id: name.to_owned(),
+        // Envoy hands a BytesValue to the filter without its wrapper.
+        configuration: Some(pack_any(BytesValue { value: rules.to_vec() })),
+        failure_policy: FailurePolicy::FailReload.into(),
+        reload_config: Some(reload_config(settings.reload_backoff)),
+        ..PluginConfig::default()
+    }
+}
+
+fn encoded_vm(settings: &FilterSettings) -> Vec<u8> {
+    let file = data_source::Specifier::Filename(settings.module_path.clone());
+    let source = DataSource { specifier: Some(file), ..DataSource::default() };
+    let vm = VmConfig {
+        vm_id: VM_ID.to_owned(),
+        runtime: "envoy.wasm.runtime.v8".to_owned(),
+        code: Some(AsyncDataSource { specifier: Some(async_data_source::Specifier::Local(source)) }),
+        ..VmConfig::default()
+    };
+    let mut encoded = vm.encode_to_vec();
+    encoded.extend(capabilities().encode_to_vec());
+    encoded
+}
+
+fn reload_config(base: Duration) -> ReloadConfig {
+    let base_interval = ProtoDuration {
+        seconds: i64::try_from(base.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(base.subsec_nanos()).unwrap_or(0),
+    };
+    ReloadConfig { backoff: Some(BackoffStrategy { base_interval: Some(base_interval), max_interval: None }) }
+}
+
+fn capabilities() -> VmCapabilities {
+    let allowed_capabilities = CAPABILITIES.iter().map(|name| ((*name).to_owned(), ())).collect();
+    VmCapabilities { capability_restriction_config: Some(SortedCapabilities { allowed_capabilities }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
+
+    use super::*;
+
+    fn decoded(any: &Any) -> (TypedExtensionConfig, PluginConfig) {
+        let resource = TypedExtensionConfig::decode(any.value.as_slice()).unwrap();
+        let typed = resource.typed_config.clone().unwrap();
+        assert_eq!(typed.type_url, "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm");
+        let plugin = Wasm::decode(typed.value.as_slice()).unwrap().config.unwrap();
+        (resource, plugin)
+    }
+
+    fn example() -> Any {
+        encode("graylane.v1.retail", &FilterSettings::default(), &Bytes::from_static(b"rules"))
+    }
+
+    #[test]
+    fn the_resource_is_what_envoy_reads() {
+        let any = example();
+        assert_eq!(any.type_url, "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+        let (resource, plugin) = decoded(&any);
+        assert_eq!(resource.name, "graylane.v1.retail");
+        assert_eq!(plugin.root_id, "graylane.v1.retail");
+        assert_eq!(plugin.failure_policy(), FailurePolicy::FailReload);
+        let configuration = plugin.configuration.unwrap();
+        assert_eq!(configuration.type_url, "type.googleapis.com/google.protobuf.BytesValue");
+        assert_eq!(BytesValue::decode(configuration.value.as_slice()).unwrap().value, b"rules");
+        let plugin_config::Vm::VmConfig(vm) = plugin.vm.unwrap();
+        assert_eq!((vm.vm_id.as_str(), vm.runtime.as_str()), ("graylane", "envoy.wasm.runtime.v8"));
+        let backoff = plugin.reload_config.unwrap().backoff.unwrap().base_interval.unwrap();
+        assert_eq!((backoff.seconds, backoff.nanos), (0, 50_000_000));
+    }
+
+    #[test]
+    fn the_capabilities_are_where_envoy_looks_for_them() {
+        let (_, plugin) = decoded(&example());
+        let plugin_config::Vm::VmConfig(vm) = plugin.vm.unwrap();
+        let allowed = vm.capability_restriction_config.unwrap().allowed_capabilities;
+        assert_eq!(allowed.len(), CAPABILITIES.len());
+        assert!(CAPABILITIES.iter().all(|name| allowed.contains_key(*name)));
+    }
+
+    #[test]
+    fn capabilities_stand_in_byte_order() {
+        assert!(CAPABILITIES.is_sorted());
+    }
+}

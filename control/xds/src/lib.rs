@@ -1,0 +1,20 @@
+//! Delivers rule sets to Envoy: ECDS over gRPC, and what the proxies answer.
+//!
+//! [`Xds::publish`] puts one immutable snapshot in place; every stream that hears of it pushes what its proxy lacks. The streams
+//! (`stream`) are sans-io: a message in, at most one message out, and events for the table of proxies. Only `server` and
+//! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource. Rules are opaque bytes here, and no wall clock is read.
+
+mod discovery;
+mod ecds;
+pub mod limits;
+mod metrics_service;
+mod proxies;
+mod server;
+mod snapshot;
+mod stream;
+
+pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
+pub use proxies::{Nack, ProxyStatus};
+pub use server::{ServeError, Xds};
+pub use snapshot::{Publication, PublishError};
+pub use stream::Protocol;

@@ -1,0 +1,60 @@
+//! Every limit of the delivery, with its reason.
+
+use std::time::Duration;
+
+/// Bytes of one tenant's rule set. Envoy itself has no limit; 16 MiB is applied in about 0.4 s and costs the proxy some 50 MiB per
+/// worker for good, since wasm memory never shrinks.
+pub const MAX_RULES_BYTES: usize = 16 << 20;
+
+/// Tenants in one publish, each of which is one resource held in memory.
+pub const MAX_TENANTS: usize = 4096;
+
+/// Bytes of a tenant's name, so that the resource name stays readable in Envoy's statistics.
+pub const MAX_TENANT_BYTES: usize = 128;
+
+/// Bytes of one discovery request. The longest honest one is a delta reconnect that lists every name it holds.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+
+/// Bytes of one metrics report. Envoy sends all its statistics in one message, so this is wider than a request; a proxy with more
+/// statistics sets `batch_size` or a stats matcher.
+pub const MAX_METRICS_BYTES: usize = 16 << 20;
+
+/// Bytes of `node.id` and of `node.cluster`, which are kept per proxy and shown to people.
+pub const MAX_NODE_BYTES: usize = 256;
+
+/// Names that one stream may subscribe to. Envoy asks for one name per filter, and one filter per tenant is usual.
+pub const MAX_NAMES: usize = 64;
+
+/// Bytes of a resource name that a proxy asks for.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// Contents that one stream remembers as rejected, so that they are not sent to it again. The oldest is forgotten first.
+pub const MAX_REJECTED: usize = 64;
+
+/// Bytes kept of the reason that a proxy gives for a rejection. The rest is cut off.
+pub const MAX_ERROR_BYTES: usize = 1024;
+
+/// Entries (a proxy with one resource) in the table, connected or not. At the limit the entry that has been disconnected longest
+/// gives way; when every entry is connected the newcomer is refused.
+pub const MAX_PROXIES: usize = 20_000;
+
+/// How long a disconnected proxy stays in the table, so that a restart of proxy or network is seen as such.
+pub const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// Streams served at once, over all connections. One more is refused with `RESOURCE_EXHAUSTED`.
+pub const MAX_STREAMS: usize = 20_000;
+
+/// Streams on one HTTP/2 connection.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 1024;
+
+/// Messages that wait for a slow reader. One is enough: the next is made from the newest snapshot when there is room.
+pub const MAX_QUEUED: usize = 1;
+
+/// How often an idle connection is asked for a sign of life.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the sign of life may take before the connection is closed.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long shutting down waits for connections to end by themselves.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

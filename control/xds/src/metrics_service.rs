@@ -1,0 +1,144 @@
+//! What the filters say of themselves: the two gauges of ours in Envoy's metrics stream. After a rejection nothing else that Envoy
+//! offers tells what really runs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
+use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
+use envoy_types::pb::io::prometheus::client::MetricFamily;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::proxies::{FilterReport, Proxies};
+use crate::server::Gate;
+use crate::stream::{Identity, Refusal};
+
+/// The gauge of the revision that the filter runs.
+const REVISION_GAUGE: &str = "graylane_revision";
+
+/// The gauge that is not zero while the filter holds on to older rules because it could not read the newest.
+const REJECTED_GAUGE: &str = "graylane_config_rejected";
+
+/// Reads metrics streams into the table of proxies.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) proxies: Arc<Proxies>,
+    pub(crate) gate: Gate,
+}
+
+// === impl Metrics ===
+
+#[tonic::async_trait]
+impl MetricsService for Metrics {
+    async fn stream_metrics(
+        &self,
+        request: Request<Streaming<StreamMetricsMessage>>,
+    ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let _slot = self.gate.enter()?;
+        let mut inbound = request.into_inner();
+        let mut node = None;
+        loop {
+            let message = tokio::select! {
+                message = inbound.message() => message?,
+                () = self.gate.closed() => return Err(Status::unavailable("server is shutting down")),
+            };
+            let Some(message) = message else { return Ok(Response::new(StreamMetricsResponse {})) };
+            let node = match &node {
+                Some(node) => node,
+                None => node.insert(identity(&message)?.node),
+            };
+            let report = read(&message.envoy_metrics);
+            if report != FilterReport::default() {
+                self.proxies.report(node, report, Instant::now());
+            }
+        }
+    }
+}
+
+/// Who sends. Envoy says it in the first message of a stream only.
+fn identity(message: &StreamMetricsMessage) -> Result<Identity, Status> {
+    let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
+    Identity::of(node).map_err(|refusal: Refusal| Status::invalid_argument(refusal.to_string()))
+}
+
+/// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
+fn read(families: &[MetricFamily]) -> FilterReport {
+    let revision = values(families, REVISION_GAUGE).filter_map(revision_of).min();
+    let rejected_config = values(families, REJECTED_GAUGE).map(|value| value != 0.0).reduce(|a, b| a || b);
+    FilterReport { revision, rejected_config }
+}
+
+fn values<'a>(families: &'a [MetricFamily], gauge: &'static str) -> impl Iterator<Item = f64> + 'a {
+    let ours = families.iter().filter(move |family| is_named(family.name(), gauge));
+    ours.flat_map(|family| &family.metric).filter_map(|metric| metric.gauge.as_ref()?.value)
+}
+
+/// True for the gauge under any of the prefixes that Envoy and its sinks put before it: `wasmcustom.`, or `wasmcustom_`.
+fn is_named(name: &str, gauge: &str) -> bool {
+    name.strip_suffix(gauge).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '_']))
+}
+
+/// A gauge travels as a double; one that is no whole number, or too large to be exact, is no revision.
+fn revision_of(value: f64) -> Option<u64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let whole = value.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&value);
+    // The check above makes the cast exact.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    whole.then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::io::prometheus::client::{Counter, Gauge, Metric};
+
+    use super::*;
+
+    fn gauge(name: &str, values: &[f64]) -> MetricFamily {
+        let metric = |value: &f64| Metric { gauge: Some(Gauge { value: Some(*value) }), ..Metric::default() };
+        let metric = values.iter().map(metric).collect();
+        MetricFamily { name: Some(name.to_owned()), metric, ..MetricFamily::default() }
+    }
+
+    fn check(families: &[MetricFamily], revision: Option<u64>, rejected_config: Option<bool>) {
+        assert_eq!(read(families), FilterReport { revision, rejected_config });
+    }
+
+    #[test]
+    fn our_gauges_are_found_under_the_names_that_envoy_gives_them() {
+        for prefix in ["wasmcustom.", "wasmcustom_", "envoy_wasmcustom_", ""] {
+            let revision = gauge(&format!("{prefix}graylane_revision"), &[7.0]);
+            let rejected = gauge(&format!("{prefix}graylane_config_rejected"), &[1.0]);
+            check(&[revision, rejected], Some(7), Some(true));
+        }
+    }
+
+    #[test]
+    fn other_metrics_are_ignored() {
+        let mut counter = gauge("wasmcustom.graylane_revision", &[]);
+        let value = Some(Counter { value: Some(9.0), ..Counter::default() });
+        counter.metric.push(Metric { counter: value, ..Metric::default() });
+        let families = [
+            gauge("wasmcustom.graylane_revisions", &[9.0]),
+            gauge("notgraylane_revision", &[9.0]),
+            gauge("server.live", &[1.0]),
+            MetricFamily::default(),
+            counter,
+        ];
+        check(&families, None, None);
+    }
+
+    #[test]
+    fn of_several_values_the_worse_counts() {
+        let revision = gauge("wasmcustom.graylane_revision", &[8.0, 7.0]);
+        let rejected = gauge("wasmcustom.graylane_config_rejected", &[1.0, 0.0]);
+        check(&[revision, rejected], Some(7), Some(true));
+    }
+
+    #[test]
+    fn a_value_that_is_no_revision_is_no_report() {
+        for odd in [-1.0, 0.5, f64::NAN, f64::INFINITY, 1e17] {
+            check(&[gauge("wasmcustom.graylane_revision", &[odd])], None, None);
+        }
+        check(&[gauge("wasmcustom.graylane_revision", &[0.0])], Some(0), None);
+    }
+}

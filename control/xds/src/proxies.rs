@@ -1,0 +1,206 @@
+//! The table of proxies: what each was sent, what it answered, and what it reports to run.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::ecds;
+use crate::limits::MAX_PROXIES;
+use crate::snapshot::Snapshot;
+use crate::stream::{Event, History, Identity, Protocol};
+use table::{Entry, Link, Table};
+
+/// What is known of one proxy and one of its resources.
+///
+/// A proxy is its `node.id`, as it says itself. When two live streams of one node ask for one resource, the newer one counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyStatus {
+    /// The proxy's `node.id`.
+    pub node: String,
+    /// The proxy's `node.cluster`.
+    pub cluster: String,
+    /// The ECDS resource that it asks for.
+    pub resource: String,
+    /// The tenant of the resource; empty when the name is not one of ours, which is then never answered.
+    pub tenant: String,
+    /// How it asks, or asked last.
+    pub protocol: Protocol,
+    /// Whether its stream is open. A disconnected proxy keeps its rules, and is listed for another 10 minutes.
+    pub connected: bool,
+    /// The revision that its tenant has published now.
+    pub wanted: Option<u64>,
+    /// The revision that was sent to it last. None for one that reconnected to this daemon with what it should have.
+    pub sent: Option<u64>,
+    /// The revision that it acknowledged last, or held when it reconnected.
+    pub acknowledged: Option<u64>,
+    /// The revision that its filter reports to run, when reports arrive. None too while the proxy has several tenants, because the
+    /// report does not say whose revision it is.
+    pub applied: Option<u64>,
+    /// Whether its filter reports a configuration that it could not read.
+    pub rejected_config: bool,
+    /// Its last rejection, until it acknowledges something.
+    pub last_error: Option<Nack>,
+    /// Time since the last message from it.
+    pub age: Duration,
+    /// Time since its stream subscribed; none while disconnected.
+    pub connected_for: Option<Duration>,
+}
+
+/// A rejection by a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nack {
+    /// What it rejected.
+    pub revision: u64,
+    /// Why, in the proxy's words, cut off at 1 KiB.
+    pub message: String,
+}
+
+/// What a proxy's filter says of itself. Gauges that were not in the report are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FilterReport {
+    pub(crate) revision: Option<u64>,
+    pub(crate) rejected_config: Option<bool>,
+}
+
+/// Names a stream in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamId(u64);
+
+/// A stream as the table knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) stream: StreamId,
+    pub(crate) protocol: Protocol,
+    pub(crate) identity: Identity,
+}
+
+/// Every entry is connected, and there is no room for another.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{MAX_PROXIES} proxies are connected, which is the limit; connect this one to another daemon")]
+pub(crate) struct TableFull;
+
+/// The table, and the bell for those who watch it.
+#[derive(Debug)]
+pub(crate) struct Proxies {
+    table: Mutex<Table>,
+    streams: AtomicU64,
+    changes: watch::Sender<u64>,
+}
+
+// === impl Proxies ===
+
+impl Proxies {
+    pub(crate) fn new() -> Self {
+        Self { table: Mutex::default(), streams: AtomicU64::new(1), changes: watch::Sender::new(0) }
+    }
+
+    /// A receiver that wakes at every connect, disconnect, ACK, NACK and changed report.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// A name for a new stream.
+    pub(crate) fn new_stream(&self) -> StreamId {
+        StreamId(self.streams.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes what happened on a stream.
+    pub(crate) fn record(&self, peer: &Peer, events: Vec<Event>, now: Instant) -> Result<(), TableFull> {
+        let mut table = self.table();
+        let mut changed = false;
+        for event in events {
+            changed |= table.record(peer, event, now)?;
+        }
+        table.heard(peer, now);
+        drop(table);
+        self.ring_if(changed);
+        Ok(())
+    }
+
+    /// Notes that a revision was handed to a stream.
+    pub(crate) fn sent(&self, peer: &Peer, resource: &str, revision: u64) {
+        if let Some(entry) = self.table().entry_of(peer, resource) {
+            entry.sent = Some(revision);
+        }
+    }
+
+    /// Marks what hangs on a stream as disconnected.
+    pub(crate) fn disconnect(&self, peer: &Peer, now: Instant) {
+        let mut changed = false;
+        for entry in self.table().entries_of(peer) {
+            entry.link = Link::Down { since: now };
+            changed = true;
+        }
+        self.ring_if(changed);
+    }
+
+    /// Takes what the filter of a node reports. Ignored while the node has no stream here; the next report will do.
+    pub(crate) fn report(&self, node: &str, report: FilterReport, now: Instant) {
+        let changed = self.table().report(node, report, now);
+        self.ring_if(changed);
+    }
+
+    /// Everything that is known, sorted by node, then resource.
+    pub(crate) fn list(&self, snapshot: &Snapshot, now: Instant) -> Vec<ProxyStatus> {
+        let mut table = self.table();
+        table.forget(now);
+        table.iter().flat_map(|(node, by_resource)| statuses(node, by_resource, snapshot, now)).collect()
+    }
+
+    fn ring_if(&self, changed: bool) {
+        if changed {
+            self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// The table. A panic elsewhere while it was locked leaves it usable: each change is complete in itself.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl History for Proxies {
+    fn rejected(&self, node: &str, resource: &str) -> Option<u64> {
+        self.table().get(node, resource)?.rejected
+    }
+}
+
+fn statuses(
+    node: &str,
+    by_resource: &BTreeMap<String, Entry>,
+    snapshot: &Snapshot,
+    now: Instant,
+) -> Vec<ProxyStatus> {
+    let sole = by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1;
+    let status = |(resource, entry): (&String, &Entry)| {
+        let wanted = snapshot.get(resource).map(|published| published.version);
+        let connected_for = match entry.link {
+            Link::Up { since, .. } => Some(now.saturating_duration_since(since)),
+            Link::Down { .. } => None,
+        };
+        ProxyStatus {
+            node: node.to_owned(),
+            cluster: entry.cluster.clone(),
+            resource: resource.clone(),
+            tenant: ecds::tenant_of(resource).to_owned(),
+            protocol: entry.protocol,
+            connected: connected_for.is_some(),
+            wanted: wanted.map(|version| version.revision),
+            sent: entry.sent,
+            acknowledged: entry.acknowledged(wanted),
+            applied: entry.report.revision.filter(|_| sole),
+            rejected_config: entry.report.rejected_config.unwrap_or_default(),
+            last_error: entry.last_error.clone(),
+            age: now.saturating_duration_since(entry.last_message),
+            connected_for,
+        }
+    };
+    by_resource.iter().map(status).collect()
+}

@@ -1,0 +1,233 @@
+//! The entries, and how an event changes them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{FilterReport, Nack, Peer, StreamId, TableFull};
+use crate::limits::{FORGET_AFTER, MAX_PROXIES};
+use crate::snapshot::Version;
+use crate::stream::{Event, Protocol};
+
+/// Entries by node, then resource.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    by_node: BTreeMap<String, BTreeMap<String, Entry>>,
+    entries: usize,
+}
+
+/// One proxy with one resource.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) cluster: String,
+    pub(super) protocol: Protocol,
+    pub(super) link: Link,
+    pub(super) last_message: Instant,
+    pub(super) sent: Option<u64>,
+    pub(super) acknowledged: Option<Version>,
+    /// What it rejected last, if it accepted nothing since.
+    pub(super) rejected: Option<u64>,
+    pub(super) last_error: Option<Nack>,
+    pub(super) report: FilterReport,
+}
+
+/// The stream that an entry hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Up { stream: StreamId, since: Instant },
+    Down { since: Instant },
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &BTreeMap<String, Entry>)> {
+        self.by_node.iter()
+    }
+
+    pub(super) fn get(&self, node: &str, resource: &str) -> Option<&Entry> {
+        self.by_node.get(node)?.get(resource)
+    }
+
+    /// True if watchers want to know.
+    pub(super) fn record(&mut self, peer: &Peer, event: Event, now: Instant) -> Result<bool, TableFull> {
+        match event {
+            Event::Subscribed { resource, resumed, held } => {
+                let entry = self.connect(peer, resource, now)?;
+                entry.resume(resumed, held);
+            }
+            Event::Unsubscribed { resource } => self.remove(peer, &resource),
+            Event::Acknowledged { resource, version } => {
+                let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
+                entry.acknowledge(version);
+            }
+            Event::Rejected { resource, version, message } => {
+                let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
+                entry.rejected = Some(version.digest);
+                entry.last_error = Some(Nack { revision: version.revision, message });
+            }
+        }
+        Ok(true)
+    }
+
+    fn connect(&mut self, peer: &Peer, resource: String, now: Instant) -> Result<&mut Entry, TableFull> {
+        let node = &peer.identity.node;
+        let known = self.by_node.get(node).is_some_and(|by_resource| by_resource.contains_key(&resource));
+        if !known {
+            self.make_room(now)?;
+            self.entries += 1;
+        }
+        let by_resource = self.by_node.entry(node.clone()).or_default();
+        let entry = by_resource.entry(resource).or_insert_with(|| Entry::new(peer, now));
+        if let (true, Link::Up { stream, .. }) = (known, entry.link)
+            && stream != peer.stream
+        {
+            tracing::warn!(%node, "two live streams of one node ask for one resource; the newer one counts");
+        }
+        entry.cluster.clone_from(&peer.identity.cluster);
+        entry.protocol = peer.protocol;
+        entry.link = Link::Up { stream: peer.stream, since: now };
+        Ok(entry)
+    }
+
+    /// Makes sure that one more entry fits.
+    fn make_room(&mut self, now: Instant) -> Result<(), TableFull> {
+        if self.entries < MAX_PROXIES {
+            return Ok(());
+        }
+        self.forget(now);
+        if self.entries < MAX_PROXIES {
+            return Ok(());
+        }
+        let down = self.by_node.iter().flat_map(|(node, by_resource)| {
+            by_resource
+                .iter()
+                .filter_map(move |(resource, entry)| Some((entry.down_since()?, node, resource)))
+        });
+        let (_, node, resource) = down.min().ok_or(TableFull)?;
+        let (node, resource) = (node.clone(), resource.clone());
+        self.delete(&node, &resource);
+        Ok(())
+    }
+
+    /// Drops what has been disconnected for longer than [`FORGET_AFTER`].
+    pub(super) fn forget(&mut self, now: Instant) {
+        let stays = |entry: &Entry| {
+            entry.down_since().is_none_or(|since| now.saturating_duration_since(since) < FORGET_AFTER)
+        };
+        self.by_node.retain(|_, by_resource| {
+            by_resource.retain(|_, entry| stays(entry));
+            !by_resource.is_empty()
+        });
+        self.entries = self.by_node.values().map(BTreeMap::len).sum();
+    }
+
+    fn remove(&mut self, peer: &Peer, resource: &str) {
+        if self.entry_of(peer, resource).is_some() {
+            self.delete(&peer.identity.node, resource);
+        }
+    }
+
+    fn delete(&mut self, node: &str, resource: &str) {
+        let Some(by_resource) = self.by_node.get_mut(node) else { return };
+        if by_resource.remove(resource).is_some() {
+            self.entries -= 1;
+        }
+        if by_resource.is_empty() {
+            self.by_node.remove(node);
+        }
+    }
+
+    pub(super) fn report(&mut self, node: &str, report: FilterReport, now: Instant) -> bool {
+        let mut changed = false;
+        for entry in self.by_node.get_mut(node).into_iter().flat_map(BTreeMap::values_mut) {
+            if entry.down_since().is_none() {
+                entry.last_message = now;
+                changed |= entry.take_report(report);
+            }
+        }
+        changed
+    }
+
+    pub(super) fn heard(&mut self, peer: &Peer, now: Instant) {
+        for entry in self.entries_of(peer) {
+            entry.last_message = now;
+        }
+    }
+
+    /// The entry of a resource, if it hangs on this stream. An older stream of the same node speaks for nobody.
+    pub(super) fn entry_of(&mut self, peer: &Peer, resource: &str) -> Option<&mut Entry> {
+        let entry = self.by_node.get_mut(&peer.identity.node)?.get_mut(resource)?;
+        entry.is_on(peer.stream).then_some(entry)
+    }
+
+    pub(super) fn entries_of(&mut self, peer: &Peer) -> impl Iterator<Item = &mut Entry> {
+        let by_resource = self.by_node.get_mut(&peer.identity.node);
+        let entries = by_resource.into_iter().flat_map(BTreeMap::values_mut);
+        entries.filter(|entry| entry.is_on(peer.stream))
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(peer: &Peer, now: Instant) -> Self {
+        Self {
+            cluster: String::new(),
+            protocol: peer.protocol,
+            link: Link::Down { since: now },
+            last_message: now,
+            sent: None,
+            acknowledged: None,
+            rejected: None,
+            last_error: None,
+            report: FilterReport::default(),
+        }
+    }
+
+    /// Starts a connection. A proxy that holds nothing is a new process, and what the former one did says nothing of it.
+    fn resume(&mut self, resumed: bool, held: Option<Version>) {
+        if resumed {
+            self.acknowledged = held.or(self.acknowledged);
+        } else {
+            self.sent = None;
+            self.acknowledged = None;
+            self.rejected = None;
+            self.last_error = None;
+            self.report = FilterReport::default();
+        }
+    }
+
+    fn acknowledge(&mut self, version: Version) {
+        self.acknowledged = Some(version);
+        self.rejected = None;
+        self.last_error = None;
+    }
+
+    fn take_report(&mut self, report: FilterReport) -> bool {
+        let next = FilterReport {
+            revision: report.revision.or(self.report.revision),
+            rejected_config: report.rejected_config.or(self.report.rejected_config),
+        };
+        std::mem::replace(&mut self.report, next) != next
+    }
+
+    fn is_on(&self, of: StreamId) -> bool {
+        matches!(self.link, Link::Up { stream, .. } if stream == of)
+    }
+
+    pub(super) fn down_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up { .. } => None,
+            Link::Down { since } => Some(since),
+        }
+    }
+
+    /// The acknowledged revision; none while the proxy has other bytes under the wanted number, as after a change of settings.
+    pub(super) fn acknowledged(&self, wanted: Option<Version>) -> Option<u64> {
+        let acknowledged = self.acknowledged?;
+        let other = wanted.is_some_and(|wanted| {
+            wanted.revision == acknowledged.revision && wanted.digest != acknowledged.digest
+        });
+        (!other).then_some(acknowledged.revision)
+    }
+}

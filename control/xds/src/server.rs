@@ -1,0 +1,142 @@
+//! The server: every service on one port, with its limits, until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::ExtensionConfigDiscoveryServiceServer;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use crate::discovery::Discovery;
+use crate::ecds::FilterSettings;
+use crate::limits::{
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_REQUEST_BYTES, MAX_STREAMS,
+    MAX_STREAMS_PER_CONNECTION, SHUTDOWN_GRACE,
+};
+use crate::metrics_service::Metrics;
+use crate::proxies::{Proxies, ProxyStatus};
+use crate::snapshot::{Publication, PublishError, Snapshots};
+
+/// A handle to the xDS server. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Xds {
+    snapshots: Arc<Snapshots>,
+    proxies: Arc<Proxies>,
+}
+
+/// Why the server stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("the xds server failed")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// What every stream passes: a bounded number of places, and the word that the server is closing.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    places: Arc<Semaphore>,
+    closing: watch::Receiver<bool>,
+}
+
+// === impl Xds ===
+
+impl Xds {
+    /// A server with nothing published.
+    pub fn new(settings: FilterSettings) -> Self {
+        Self { snapshots: Arc::new(Snapshots::new(settings)), proxies: Arc::new(Proxies::new()) }
+    }
+
+    /// Replaces everything published by exactly these rule sets, for all streams at once; a proxy is sent only what changed for
+    /// it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. Blocks while it encodes and
+    /// hashes what is new.
+    ///
+    /// # Errors
+    /// Any publication that [`PublishError`] names; then nothing is published.
+    // By value, although a slice would do: the publisher has no use for them afterwards.
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn publish(&self, publications: Vec<Publication>) -> Result<(), PublishError> {
+        self.snapshots.publish(&publications)
+    }
+
+    /// Every proxy that is connected, or was within the last 10 minutes, sorted by node, then resource.
+    pub fn proxies(&self) -> Vec<ProxyStatus> {
+        self.proxies.list(&self.snapshots.current(), Instant::now())
+    }
+
+    /// A receiver that wakes when a proxy connects, disconnects, acknowledges, rejects, or reports something new. The number only
+    /// counts; read [`Xds::proxies`] for the state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.proxies.changes()
+    }
+
+    /// Serves until `shutdown` is ready. Then it ends the streams with `UNAVAILABLE`, which lets proxies turn to another replica, and
+    /// waits at most 5 s for their connections.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let (close, closing) = watch::channel(false);
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let gate = Gate { places: Arc::new(Semaphore::new(MAX_STREAMS)), closing };
+        let router = self.router(&gate).await;
+        let serving = router.serve_with_incoming_shutdown(incoming, async move { gate.closed().await });
+        let grace = async move {
+            shutdown.await;
+            close.send_replace(true);
+            tokio::time::sleep(SHUTDOWN_GRACE).await;
+        };
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = grace => Ok(()),
+        }
+    }
+
+    async fn router(&self, gate: &Gate) -> Router {
+        let discovery = Arc::new(Discovery {
+            snapshots: self.snapshots.clone(),
+            proxies: self.proxies.clone(),
+            gate: gate.clone(),
+        });
+        let ecds = ExtensionConfigDiscoveryServiceServer::from_arc(discovery.clone());
+        let ads = AggregatedDiscoveryServiceServer::from_arc(discovery);
+        let metrics =
+            MetricsServiceServer::new(Metrics { proxies: self.proxies.clone(), gate: gate.clone() });
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_serving::<ExtensionConfigDiscoveryServiceServer<Discovery>>().await;
+        reporter.set_serving::<AggregatedDiscoveryServiceServer<Discovery>>().await;
+        Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .add_service(health)
+            .add_service(ecds.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(ads.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Takes a place, which is free again when the permit is dropped.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let place = self.places.clone().try_acquire_owned();
+        place.map_err(|_| {
+            Status::resource_exhausted(format!("{MAX_STREAMS} streams are open, which is the limit"))
+        })
+    }
+
+    /// Ready when the server closes.
+    pub(crate) async fn closed(&self) {
+        let mut closing = self.closing.clone();
+        // An error says that the server is gone, which is as good.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! What the tests of both flavours share: a world to publish in, and a node.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::google::rpc::Status;
+
+use super::{Event, History, World};
+use crate::ecds::FilterSettings;
+use crate::snapshot::{Publication, Resource, Snapshot, Snapshots};
+
+/// The resource names of the tenants that the tests publish.
+pub(super) const A: &str = "graylane.v1.a";
+pub(super) const B: &str = "graylane.v1.b";
+
+/// Everything around a stream.
+pub(super) struct Stage {
+    pub(super) snapshots: Snapshots,
+    /// What the node rejected on an earlier stream.
+    pub(super) rejected: Option<u64>,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// A stage with these tenants and revisions; the rules of a revision are always the same.
+    pub(super) fn with(tenants: &[(&str, u64)]) -> Self {
+        let stage = Self { snapshots: Snapshots::new(FilterSettings::default()), rejected: None };
+        stage.publish(tenants);
+        stage
+    }
+
+    pub(super) fn publish(&self, tenants: &[(&str, u64)]) {
+        let publication = |(tenant, revision): &(&str, u64)| Publication {
+            tenant: (*tenant).to_owned(),
+            revision: *revision,
+            rules: Bytes::from(format!("rules {revision}")),
+        };
+        let publications: Vec<_> = tenants.iter().map(publication).collect();
+        self.snapshots.publish(&publications).unwrap();
+    }
+
+    pub(super) fn resource(&self, name: &str) -> Arc<Resource> {
+        self.snapshots.current().get(name).unwrap().clone()
+    }
+
+    pub(super) fn version(&self, name: &str) -> String {
+        self.resource(name).version.to_string()
+    }
+
+    /// Runs one input in the world of now.
+    pub(super) fn see<T>(&self, input: impl FnOnce(&World<'_>) -> T) -> T {
+        let snapshot: Arc<Snapshot> = self.snapshots.current();
+        input(&World { snapshot: &snapshot, history: self })
+    }
+}
+
+impl History for Stage {
+    fn rejected(&self, node: &str, _resource: &str) -> Option<u64> {
+        self.rejected.filter(|_| node == "envoy-1")
+    }
+}
+
+pub(super) fn node() -> Option<Node> {
+    Some(Node { id: "envoy-1".to_owned(), cluster: "loan".to_owned(), ..Node::default() })
+}
+
+pub(super) fn rejection(message: &str) -> Option<Status> {
+    Some(Status { code: 13, message: message.to_owned(), details: Vec::new() })
+}
+
+pub(super) fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Acknowledged and rejected, as `+name revision` and `-name revision reason`.
+pub(super) fn verdicts(events: &[Event]) -> Vec<String> {
+    let verdict = |event: &Event| match event {
+        Event::Acknowledged { resource, version } => Some(format!("+{resource} {}", version.revision)),
+        Event::Rejected { resource, version, message } => {
+            Some(format!("-{resource} {} {message}", version.revision))
+        }
+        Event::Subscribed { .. } | Event::Unsubscribed { .. } => None,
+    };
+    events.iter().filter_map(verdict).collect()
+}

@@ -1,0 +1,225 @@
+//! The server over real sockets, with the clients that a proxy would be: every protocol, the metrics, health, and the end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+
+mod clients;
+mod stage;
+
+use std::time::Instant;
+
+use clients::{Answer, DeltaClient, Proxy, SotwClient};
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
+use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
+use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
+use envoy_types::pb::io::prometheus::client::{Gauge, Metric, MetricFamily};
+use graylane_xds::limits::{MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
+use graylane_xds::{Nack, Protocol};
+use stage::{RESOURCE, Stage, soon};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// Publish, accept, publish, reject, publish, reconnect: the life of a proxy, the same over every protocol.
+async fn check_the_road<P: Proxy>(protocol: Protocol) {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = P::connect(stage.channel(), protocol, None).await;
+
+    let first = proxy.next().await;
+    assert_eq!((first.name.as_str(), first.revision()), (RESOURCE, 1));
+    proxy.answer(&first, Answer::Ack).await;
+    let status = stage.until(|status| status.acknowledged == Some(1)).await;
+    assert_eq!((status.node.as_str(), status.cluster.as_str()), ("envoy-1", "loan"));
+    assert_eq!((status.tenant.as_str(), status.protocol), ("retail", protocol));
+    assert_eq!((status.connected, status.sent, status.last_error), (true, Some(1), None));
+
+    stage.publish(2);
+    let second = proxy.next().await;
+    assert_eq!(second.revision(), 2);
+    proxy.answer(&second, Answer::Nack("cannot build the plugin")).await;
+    let status = stage.until(|status| status.last_error.is_some()).await;
+    let message = "cannot build the plugin".to_owned();
+    assert_eq!(status.last_error, Some(Nack { revision: 2, message }));
+    assert_eq!((status.wanted, status.acknowledged), (Some(2), Some(1)));
+
+    stage.publish(3);
+    let third = proxy.next().await;
+    assert_eq!(third.revision(), 3, "the rejected one is not sent again");
+    proxy.answer(&third, Answer::Ack).await;
+    stage.until(|status| status.acknowledged == Some(3) && status.last_error.is_none()).await;
+
+    drop(proxy);
+    let status = stage.until(|status| !status.connected).await;
+    assert_eq!((status.acknowledged, status.connected_for), (Some(3), None));
+    let mut proxy = P::connect(stage.channel(), protocol, Some(&third.version)).await;
+    stage.until(|status| status.connected && status.acknowledged == Some(3)).await;
+    stage.publish(4);
+    assert_eq!(proxy.next().await.revision(), 4, "what it held was not sent");
+}
+
+#[tokio::test]
+async fn ecds_state_of_the_world_delivers() {
+    check_the_road::<SotwClient>(Protocol::EcdsSotw).await;
+}
+
+#[tokio::test]
+async fn ecds_delta_delivers() {
+    check_the_road::<DeltaClient>(Protocol::EcdsDelta).await;
+}
+
+#[tokio::test]
+async fn ads_state_of_the_world_delivers() {
+    check_the_road::<SotwClient>(Protocol::AdsSotw).await;
+}
+
+#[tokio::test]
+async fn ads_delta_delivers() {
+    check_the_road::<DeltaClient>(Protocol::AdsDelta).await;
+}
+
+#[tokio::test]
+async fn a_restarted_daemon_sends_nothing_to_who_has_it() {
+    let before = Stage::start().await;
+    before.publish(1);
+    let held = DeltaClient::connect(before.channel(), Protocol::EcdsDelta, None).await.next().await.version;
+    let after = Stage::start().await;
+    after.publish(1);
+    let mut proxy = DeltaClient::connect(after.channel(), Protocol::EcdsDelta, Some(&held)).await;
+    let status = after.until(|status| status.acknowledged == Some(1)).await;
+    assert_eq!(status.sent, None);
+    after.publish(2);
+    assert_eq!(proxy.next().await.revision(), 2);
+}
+
+#[tokio::test]
+async fn a_proxy_that_never_answers_holds_up_nobody() {
+    let stage = Stage::start().await;
+    stage.publish_large(1);
+    let _hung = SotwClient::connect_as(stage.channel(), Protocol::EcdsSotw, "hung").await;
+    let mut proxy = SotwClient::connect(stage.channel(), Protocol::EcdsSotw, None).await;
+    for revision in 1..=8 {
+        stage.publish_large(revision);
+        let message = proxy.next().await;
+        assert_eq!(message.revision(), revision);
+        proxy.answer(&message, Answer::Ack).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_lags_skips_to_the_newest() {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = DeltaClient::connect(stage.channel(), Protocol::EcdsDelta, None).await;
+    let first = proxy.next().await;
+    for revision in 2..=100 {
+        stage.publish(revision);
+    }
+    proxy.answer(&first, Answer::Ack).await;
+    assert_eq!(proxy.next().await.revision(), 100);
+}
+
+#[tokio::test]
+async fn a_stream_without_node_is_refused() {
+    let stage = Stage::start().await;
+    let mut proxy = SotwClient::connect_as(stage.channel(), Protocol::AdsSotw, "").await;
+    assert_eq!(proxy.end().await, Code::InvalidArgument);
+    assert!(stage.xds.proxies().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_refused() {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = SotwClient::connect(stage.channel(), Protocol::EcdsSotw, None).await;
+    let first = proxy.next().await;
+    proxy.answer(&first, Answer::Nack(&"x".repeat(MAX_REQUEST_BYTES))).await;
+    stage.until(|status| !status.connected && status.last_error.is_none()).await;
+}
+
+#[tokio::test]
+async fn closing_ends_the_streams_and_does_not_wait_for_the_grace() {
+    let mut stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = DeltaClient::connect(stage.channel(), Protocol::EcdsDelta, None).await;
+    proxy.next().await;
+    let (reports, metrics) = report_stream(&stage);
+    reports.send(report("envoy-1", &[])).await.unwrap();
+    let begun = Instant::now();
+    stage.close();
+    assert_eq!(proxy.end().await, Code::Unavailable);
+    assert_eq!(soon(metrics).await.unwrap().unwrap_err().code(), Code::Unavailable);
+    drop((proxy, reports));
+    soon(stage.served()).await.unwrap();
+    assert!(begun.elapsed() < SHUTDOWN_GRACE);
+}
+
+#[tokio::test]
+async fn health_says_serving() {
+    let stage = Stage::start().await;
+    let mut client = HealthClient::new(stage.channel());
+    for service in ["", "envoy.service.extension.v3.ExtensionConfigDiscoveryService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let response = soon(client.check(request)).await.unwrap().into_inner();
+        assert_eq!(response.status(), ServingStatus::Serving);
+    }
+}
+
+#[tokio::test]
+async fn gauges_of_the_filter_become_applied_and_rejected() {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = DeltaClient::connect(stage.channel(), Protocol::EcdsDelta, None).await;
+    let first = proxy.next().await;
+    proxy.answer(&first, Answer::Ack).await;
+    assert_eq!(stage.until(|status| status.acknowledged == Some(1)).await.applied, None);
+
+    let (reports, metrics) = report_stream(&stage);
+    let gauges = [("wasmcustom.graylane_revision", 1.0), ("server.uptime", 5.0)];
+    reports.send(report("envoy-1", &gauges)).await.unwrap();
+    let status = stage.until(|status| status.applied == Some(1)).await;
+    assert!(!status.rejected_config);
+    // Envoy names itself in the first message only.
+    let gauges = [("wasmcustom.graylane_config_rejected", 1.0)];
+    let anonymous = StreamMetricsMessage { identifier: None, ..report("", &gauges) };
+    reports.send(anonymous).await.unwrap();
+    assert_eq!(stage.until(|status| status.rejected_config).await.applied, Some(1));
+
+    drop(reports);
+    assert_eq!(soon(metrics).await.unwrap().unwrap(), StreamMetricsResponse {});
+}
+
+#[tokio::test]
+async fn a_metrics_stream_without_node_is_refused() {
+    let stage = Stage::start().await;
+    let (reports, metrics) = report_stream(&stage);
+    reports.send(StreamMetricsMessage::default()).await.unwrap();
+    assert_eq!(soon(metrics).await.unwrap().unwrap_err().code(), Code::InvalidArgument);
+}
+
+type Served = tokio::task::JoinHandle<Result<StreamMetricsResponse, tonic::Status>>;
+
+fn report_stream(stage: &Stage) -> (mpsc::Sender<StreamMetricsMessage>, Served) {
+    let (reports, receiver) = mpsc::channel(1);
+    let mut client = MetricsServiceClient::new(stage.channel());
+    let call = async move {
+        let response = client.stream_metrics(ReceiverStream::new(receiver)).await?;
+        Ok(response.into_inner())
+    };
+    (reports, tokio::spawn(call))
+}
+
+fn report(node: &str, gauges: &[(&str, f64)]) -> StreamMetricsMessage {
+    let family = |(name, value): &(&str, f64)| MetricFamily {
+        name: Some((*name).to_owned()),
+        metric: vec![Metric { gauge: Some(Gauge { value: Some(*value) }), ..Metric::default() }],
+        ..MetricFamily::default()
+    };
+    let node = Node { id: node.to_owned(), ..Node::default() };
+    StreamMetricsMessage {
+        identifier: Some(Identifier { node: Some(node) }),
+        envoy_metrics: gauges.iter().map(family).collect(),
+    }
+}

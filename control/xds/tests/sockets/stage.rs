@@ -1,0 +1,96 @@
+//! A running server on a port of the system's choice, and waiting with a deadline.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use graylane_xds::{FilterSettings, ProxyStatus, Publication, ServeError, Xds};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+/// The resource of the tenant that the tests publish.
+pub const RESOURCE: &str = "graylane.v1.retail";
+
+/// How long anything may take before the test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server, until it is dropped or told to close.
+pub struct Stage {
+    pub xds: Xds,
+    address: String,
+    close: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let xds = Xds::new(FilterSettings::default());
+        let (close, closed) = oneshot::channel();
+        let shutdown = async move {
+            let _ = closed.await;
+        };
+        let served = tokio::spawn(xds.clone().serve(listener, shutdown));
+        Self { xds, address, close: Some(close), served: Some(served) }
+    }
+
+    /// A connection of its own, as each Envoy has.
+    pub fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.address.clone()).unwrap().connect_lazy()
+    }
+
+    pub fn publish(&self, revision: u64) {
+        self.publish_rules(revision, Bytes::from(format!("rules {revision}")));
+    }
+
+    /// Rules that fill every buffer between here and a client that does not read.
+    pub fn publish_large(&self, revision: u64) {
+        self.publish_rules(revision, Bytes::from(vec![b'x'; 2 << 20]));
+    }
+
+    fn publish_rules(&self, revision: u64, rules: Bytes) {
+        let publication = Publication { tenant: "retail".to_owned(), revision, rules };
+        self.xds.publish(vec![publication]).unwrap();
+    }
+
+    /// The status of the only proxy, once it is as wanted.
+    #[track_caller]
+    pub fn until(&self, wanted: impl Fn(&ProxyStatus) -> bool) -> impl Future<Output = ProxyStatus> {
+        let mut changes = self.xds.changes();
+        soon(async move {
+            loop {
+                changes.mark_unchanged();
+                if let [status] = self.xds.proxies().as_slice()
+                    && wanted(status)
+                {
+                    return status.clone();
+                }
+                changes.changed().await.unwrap();
+            }
+        })
+    }
+
+    pub fn close(&mut self) {
+        self.close.take().unwrap().send(()).unwrap();
+    }
+
+    pub async fn served(&mut self) -> Result<(), ServeError> {
+        self.served.take().unwrap().await.unwrap()
+    }
+}
+
+/// The future's output, or a failed test at the place of the call.
+#[track_caller]
+pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(DEADLINE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("nothing came within {DEADLINE:?} at {caller}"),
+        }
+    }
+}
