@@ -1,0 +1,182 @@
+//! The state of an order.
+
+use crate::timeline::{Actor, TimelineEntry};
+use graylane_plan::{ReleasePlan, Scope, ServiceSpec, StageSpec};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One numbered run of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its number, counted from 1 over all tenants.
+    pub id: u64,
+    /// The plan as it was when the order started.
+    pub plan: ReleasePlan,
+    /// What was started: the hash of plan and lists.
+    pub content_hash: String,
+    /// The content of each named list that the plan used when the order started, by its name.
+    pub lists: BTreeMap<String, String>,
+    /// Where the order is in its life.
+    pub phase: Phase,
+    /// The current stage: an index into the plan's stages.
+    pub stage: usize,
+    /// Since when it is the current stage.
+    pub stage_since: Timestamp,
+    /// The scope of each stage as it holds now; `adjust` changes the current one.
+    pub scopes: Vec<Scope>,
+    /// The state of each service, by its name.
+    pub services: BTreeMap<String, ServiceState>,
+    /// What happened, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+    /// Grows with each change; a caller that saw an older one is refused.
+    pub version: u64,
+}
+
+/// What an order is started with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The number that it gets.
+    pub id: u64,
+    /// The checked plan.
+    pub plan: ReleasePlan,
+    /// The hash of plan and lists.
+    pub content_hash: String,
+    /// The content hash of each named list in the plan, by its name.
+    pub lists: BTreeMap<String, String>,
+    /// Who starts it.
+    pub actor: Actor,
+}
+
+/// Where an order is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// The next stage's gate is closed.
+    AwaitingApproval,
+    /// A stage is published.
+    Running,
+    /// Nothing advances; the published rules stay.
+    Paused,
+    /// All stages are done; the old version is kept for a rollback.
+    Retained,
+    /// The rollback is published and not yet everywhere.
+    RollingBack,
+    /// Every service is back at its baseline. An end.
+    RolledBack,
+    /// The gray versions are the baselines now. An end.
+    Finished,
+}
+
+/// The state of one service of an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceState {
+    /// How many stages it entered; the last of them is its current one.
+    pub stages_entered: usize,
+    /// Whether it was rolled back to its baseline.
+    pub rolled_back: bool,
+}
+
+/// How far the wanted revision got, as it was observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Proxies that run the wanted revision.
+    pub converged: usize,
+    /// Proxies that should.
+    pub total: usize,
+}
+
+// === impl Order ===
+
+impl Order {
+    /// The plan's tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.plan.metadata.tenant
+    }
+
+    /// Whether the order holds its services, so that no other order may have them.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !matches!(self.phase, Phase::RolledBack | Phase::Finished)
+    }
+
+    /// Whether the current stage is the plan's last.
+    #[must_use]
+    pub fn is_at_last_stage(&self) -> bool {
+        self.stage + 1 >= self.plan.spec.stages.len()
+    }
+
+    /// The current stage.
+    #[must_use]
+    pub fn current_stage(&self) -> Option<&StageSpec> {
+        self.plan.spec.stages.get(self.stage)
+    }
+
+    /// How long the current stage has still to be held at `now`; zero when it need not.
+    #[must_use]
+    pub fn hold_left(&self, now: Timestamp) -> SignedDuration {
+        let hold = self.current_stage().and_then(|stage| stage.hold.as_ref()?.seconds().ok());
+        let hold = SignedDuration::from_secs(hold.map_or(0, |seconds| seconds.cast_signed()));
+        hold.saturating_sub(now.duration_since(self.stage_since)).max(SignedDuration::ZERO)
+    }
+
+    /// The services that let requests onto their gray version now, each with the number of stages it entered.
+    pub fn gray_services(&self) -> impl Iterator<Item = (&ServiceSpec, usize)> {
+        self.plan.spec.services.iter().filter_map(|service| {
+            let state = self.services.get(&service.name)?;
+            let is_gray = self.is_active() && !state.rolled_back && state.stages_entered > 0;
+            is_gray.then_some((service, state.stages_entered))
+        })
+    }
+
+    /// The chosen services and, unless they are kept, all that depend on one of them, directly or not.
+    pub(crate) fn with_dependents(&self, chosen: &[String], keep_dependents: bool) -> BTreeSet<String> {
+        let mut found: BTreeSet<String> = chosen.iter().cloned().collect();
+        let mut before = 0;
+        while !keep_dependents && found.len() > before {
+            before = found.len();
+            let depends = |service: &&ServiceSpec| service.depends_on.iter().any(|on| found.contains(on));
+            let more: Vec<String> =
+                self.plan.spec.services.iter().filter(depends).map(|service| service.name.clone()).collect();
+            found.extend(more);
+        }
+        found
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Whether every proxy that should run the wanted revision does.
+    #[must_use]
+    pub fn is_converged(self) -> bool {
+        self.converged >= self.total
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// The phase's name, as the API writes it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AwaitingApproval => "AwaitingApproval",
+            Self::Running => "Running",
+            Self::Paused => "Paused",
+            Self::Retained => "Retained",
+            Self::RollingBack => "RollingBack",
+            Self::RolledBack => "RolledBack",
+            Self::Finished => "Finished",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
