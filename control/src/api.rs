@@ -1,0 +1,89 @@
+//! The HTTP API: `/api/v1`, with problem details after RFC 9457 for everything that is refused.
+
+mod lists;
+mod orders;
+mod plans;
+mod problem;
+mod request;
+mod rules;
+
+use crate::daemon::Daemon;
+use axum::Router;
+use axum::routing::{get, post};
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+
+/// How long one request may take: the largest list on a slow disk.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The description of the API.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Graylane",
+        version = "v1",
+        description = "Release plans and orders for gray releases in an Envoy mesh. A change may carry `If-Match` with the \
+            version that its caller saw; an older one is refused with 412. What is refused changed nothing."
+    ),
+    paths(
+        plans::apply,
+        plans::list,
+        plans::get,
+        plans::delete,
+        lists::put,
+        lists::list,
+        lists::get,
+        lists::delete,
+        orders::start,
+        orders::list,
+        orders::get,
+        orders::advance,
+        orders::adjust,
+        orders::rollback,
+        orders::finish,
+        rules::explain,
+        rules::get,
+        rules::bytes,
+        rules::baselines,
+        rules::proxies,
+    )
+)]
+struct ApiDoc;
+
+/// The description of the API as JSON.
+#[must_use]
+pub fn openapi_json() -> String {
+    ApiDoc::openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// The API of `daemon`.
+pub fn router(daemon: Arc<Daemon>) -> Router {
+    let v1 = Router::new()
+        .route("/plans", post(plans::apply).get(plans::list))
+        .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
+        .route("/lists", get(lists::list))
+        .route("/tenants/{tenant}/lists/{name}", get(lists::get).put(lists::put).delete(lists::delete))
+        .route("/orders", post(orders::start).get(orders::list))
+        .route("/orders/{id}", get(orders::get))
+        .route("/orders/{id}/advance", post(orders::advance))
+        .route("/orders/{id}/adjust", post(orders::adjust))
+        .route("/orders/{id}/rollback", post(orders::rollback))
+        .route("/orders/{id}/finish", post(orders::finish))
+        .route("/explain", get(rules::explain))
+        .route("/tenants/{tenant}/rules", get(rules::get))
+        .route("/tenants/{tenant}/rules/bytes", get(rules::bytes))
+        .route("/baselines", get(rules::baselines))
+        .route("/proxies", get(rules::proxies))
+        .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(async || "ok"))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(tower_http::trace::TraceLayer::new_for_http())
+        .with_state(daemon)
+}

@@ -1,0 +1,142 @@
+//! `/orders`.
+
+use crate::api::problem::Problem;
+use crate::api::request::{Body, IfMatch, Path, Query, actor, run};
+use crate::daemon::{Daemon, OrderAction, OrderView, StartOrder};
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
+
+type Answer = Result<Json<OrderView>, Problem>;
+
+/// Which orders to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Filter {
+    /// Only those that are not rolled back or finished.
+    #[serde(default)]
+    active: bool,
+}
+
+/// Why something is done.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// In the person's words, for the timeline; at most 1,024 bytes.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Another scope for the current stage.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Adjustment {
+    /// The scope, in YAML or JSON.
+    scope: String,
+    /// Why, for the timeline.
+    #[serde(default)]
+    reason: String,
+}
+
+/// What to roll back.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Rollback {
+    /// The services; none means all.
+    #[serde(default)]
+    services: Vec<String>,
+    /// Whether services that depend on a chosen one stay where they are.
+    #[serde(default)]
+    keep_dependents: bool,
+    /// Why, for the timeline.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Start an order: its first stage is published.
+#[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = StartOrder,
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, Body(start): Body<StartOrder>) -> Answer {
+    let name = actor(String::new()).name;
+    run(daemon, move |daemon| daemon.start_order(start, &name)).await.map(Json)
+}
+
+/// List orders, newest first.
+#[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(Filter), responses((status = 200, body = Vec<OrderView>)))]
+pub(crate) async fn list(
+    State(daemon): State<Arc<Daemon>>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<OrderView>>, Problem> {
+    run(daemon, move |daemon| Ok(daemon.orders(filter.active))).await.map(Json)
+}
+
+/// Read an order.
+#[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = u64, Path)),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem)))]
+pub(crate) async fn get(State(daemon): State<Arc<Daemon>>, Path(id): Path<u64>) -> Answer {
+    run(daemon, move |daemon| daemon.order(id)).await.map(Json)
+}
+
+/// Go to the next stage.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/advance", tag = "orders", request_body = Reason,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(crate) async fn advance(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Reason { reason }): Body<Reason>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Advance, reason).await
+}
+
+/// Change the current stage's scope now, to any other.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/adjust", tag = "orders", request_body = Adjustment,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn adjust(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Adjustment { scope, reason }): Body<Adjustment>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Adjust { scope }, reason).await
+}
+
+/// Put services back to their baseline, in one publish.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/rollback", tag = "orders", request_body = Rollback,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn rollback(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Rollback { services, keep_dependents, reason }): Body<Rollback>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Rollback { services, keep_dependents }, reason).await
+}
+
+/// End the gray period: the gray versions become the baselines.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/finish", tag = "orders", request_body = Reason,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(crate) async fn finish(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Reason { reason }): Body<Reason>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Finish, reason).await
+}
+
+async fn act(
+    daemon: Arc<Daemon>,
+    id: u64,
+    IfMatch(if_match): IfMatch,
+    action: OrderAction,
+    reason: String,
+) -> Answer {
+    run(daemon, move |daemon| daemon.act(id, action, actor(reason), if_match)).await.map(Json)
+}

@@ -1,0 +1,97 @@
+//! Problem details, after RFC 9457.
+
+use crate::daemon::{ActionError, ProblemView};
+use crate::store::StoreError;
+use axum::Json;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use graylane_order::Refused;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Why a request was refused or failed. Nothing changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    status: u16,
+    /// What kind of problem it is, the same for all of its kind.
+    title: &'static str,
+    /// What is wrong, and what to do.
+    detail: String,
+    /// Each wrong field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<ProblemView>,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status: status.as_u16(), title, detail: detail.into(), errors: Vec::new() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [("content-type", "application/problem+json")], Json(self)).into_response()
+    }
+}
+
+impl From<ActionError> for Problem {
+    fn from(error: ActionError) -> Self {
+        use StatusCode as S;
+        let (status, title) = match &error {
+            ActionError::NotFound { .. } => (S::NOT_FOUND, "not found"),
+            ActionError::Invalid { .. } => (S::UNPROCESSABLE_ENTITY, "invalid"),
+            ActionError::Held { .. } => (S::CONFLICT, "service held by another order"),
+            ActionError::InUse { .. } => (S::CONFLICT, "in use"),
+            ActionError::Stale { .. } => (S::PRECONDITION_FAILED, "stale version"),
+            ActionError::TooMany { .. } => (S::CONFLICT, "limit reached"),
+            ActionError::Refused(Refused::UnknownService { .. } | Refused::Reason { .. }) => {
+                (S::UNPROCESSABLE_ENTITY, "invalid")
+            }
+            ActionError::Refused(_) => (S::CONFLICT, "refused in this phase"),
+            ActionError::Rules { .. } => (S::UNPROCESSABLE_ENTITY, "rules too large"),
+            ActionError::Publish(_) => (S::UNPROCESSABLE_ENTITY, "cannot be published"),
+            ActionError::Store(StoreError::Conflict { .. }) => (S::CONFLICT, "changed in the meantime"),
+            ActionError::Store(_) => (S::SERVICE_UNAVAILABLE, "store failed"),
+            ActionError::Unloadable { .. } | ActionError::Unreadable { .. } => {
+                (S::INTERNAL_SERVER_ERROR, "internal error")
+            }
+        };
+        if status.is_server_error() {
+            tracing::error!(error = %chain(&error), "an action failed");
+        }
+        let detail = chain(&error);
+        let errors = match error {
+            ActionError::Invalid { problems, .. } => problems.into_iter().map(ProblemView::from).collect(),
+            _ => Vec::new(),
+        };
+        Self { errors, ..Self::new(status, title, detail) }
+    }
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+pub(crate) async fn no_such_path(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}; see /api/v1/openapi.json", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "not found", detail)
+}
+
+pub(crate) async fn method_not_allowed(uri: Uri) -> Problem {
+    let detail = format!("{} does not know this method; see /api/v1/openapi.json", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", detail)
+}

@@ -1,0 +1,72 @@
+//! The published rules, and what the proxies make of them.
+
+use crate::api::problem::Problem;
+use crate::api::request::{Path, Query, run};
+use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use std::sync::Arc;
+
+/// Tell which version a request gets, and why. `host` is its `:authority`; every other parameter but `tenant` is the
+/// value of the dimension of that name, e.g. `teller`.
+#[utoipa::path(get, path = "/api/v1/explain", tag = "rules",
+    params(("host" = String, Query), ("tenant" = Option<String>, Query, description = "may be left out while there is one tenant"),
+        ("teller" = Option<String>, Query), ("branch" = Option<String>, Query), ("region" = Option<String>, Query)),
+    responses((status = 200, body = ExplainView), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn explain(
+    State(daemon): State<Arc<Daemon>>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<ExplainView>, Problem> {
+    let (mut host, mut tenant, mut dimensions) = (None, None, Vec::new());
+    for (name, value) in query {
+        match name.as_str() {
+            "host" => host = Some(value),
+            "tenant" => tenant = Some(value),
+            _ => dimensions.push((name, value)),
+        }
+    }
+    let missing = || {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad request",
+            "host: it is missing; give the request's :authority",
+        )
+    };
+    let host = host.ok_or_else(missing)?;
+    let explain = move |daemon: &Daemon| daemon.explain(&daemon.only_tenant(tenant)?, &host, &dimensions);
+    run(daemon, explain).await.map(Json)
+}
+
+/// Read a tenant's published rules, for people.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/rules", tag = "rules", params(("tenant" = String, Path)),
+    responses((status = 200, body = RulesView), (status = 404, body = Problem)))]
+pub(crate) async fn get(
+    State(daemon): State<Arc<Daemon>>,
+    Path(tenant): Path<String>,
+) -> Result<Json<RulesView>, Problem> {
+    run(daemon, move |daemon| daemon.rules(&tenant)).await.map(Json)
+}
+
+/// Read a tenant's published rules, as the proxies get them.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}/rules/bytes", tag = "rules", params(("tenant" = String, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 404, body = Problem)))]
+pub(crate) async fn bytes(
+    State(daemon): State<Arc<Daemon>>,
+    Path(tenant): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    run(daemon, move |daemon| daemon.rules_bytes(&tenant)).await
+}
+
+/// List the baselines that finished orders left.
+#[utoipa::path(get, path = "/api/v1/baselines", tag = "rules", responses((status = 200, body = Vec<BaselineView>)))]
+pub(crate) async fn baselines(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<BaselineView>>, Problem> {
+    run(daemon, |daemon| Ok(daemon.baselines())).await.map(Json)
+}
+
+/// List the proxies: what each should run, acknowledged and runs.
+#[utoipa::path(get, path = "/api/v1/proxies", tag = "proxies", responses((status = 200, body = Vec<ProxyView>)))]
+pub(crate) async fn proxies(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<ProxyView>>, Problem> {
+    run(daemon, |daemon| Ok(daemon.proxies())).await.map(Json)
+}

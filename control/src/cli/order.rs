@@ -1,0 +1,242 @@
+//! `graylane order`.
+
+use crate::cli::client::Call;
+use crate::cli::output::{or_dash, table};
+use crate::cli::{CliError, Session, read_input};
+use crate::daemon::OrderView;
+use clap::{Args, Subcommand};
+use graylane_order::Phase;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use ureq::http::Method;
+
+/// How often `--watch` and `--wait` ask.
+const POLL: Duration = Duration::from_millis(200);
+
+#[derive(Subcommand)]
+pub(crate) enum OrderCommand {
+    /// Start an order of a plan: its first stage is published
+    Start {
+        /// The plan's name
+        plan: String,
+        /// The plan's tenant; needed when several tenants have a plan of this name
+        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// List orders, newest first
+    List {
+        /// Only those of this tenant
+        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
+        tenant: Option<String>,
+        /// Only those that are not rolled back or finished
+        #[arg(long)]
+        active: bool,
+    },
+    /// Show an order
+    Get {
+        /// The order's number
+        id: u64,
+        /// Show it again each time it changes, until it ends
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Go to the next stage
+    Advance {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// Change the current stage's scope now, to any other
+    Adjust {
+        #[command(flatten)]
+        target: Target,
+        /// The scope in place of the one that holds, as YAML or JSON; `-` for standard input
+        #[arg(short, long)]
+        file: PathBuf,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// Put services back to their baseline, in one publish
+    Rollback {
+        #[command(flatten)]
+        target: Target,
+        /// Only this service and those that depend on it; may be given more than once
+        #[arg(long = "service")]
+        services: Vec<String>,
+        /// Leave the services that depend on a chosen one where they are
+        #[arg(long, requires = "services")]
+        keep_dependents: bool,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// End the gray period: the gray versions become the baselines
+    Finish {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        action: Action,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The order's number
+    id: u64,
+    /// Refuse unless the order is at this version
+    #[arg(long, value_name = "VERSION")]
+    if_match: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct Action {
+    /// Why, for the order's timeline
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Wait until every connected proxy runs the result, at most so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
+    wait: Option<u64>,
+}
+
+// === impl OrderCommand ===
+
+impl OrderCommand {
+    pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
+        match self {
+            Self::Start { plan, tenant, action } => {
+                let body = json!({ "plan": plan, "tenant": tenant, "reason": action.reason });
+                let order = session.client.post("/orders", &body)?;
+                action.finish(session, order)
+            }
+            Self::List { tenant, active } => list(session, tenant.as_deref(), active),
+            Self::Get { id, watch: false } => {
+                let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
+                session.show(&order, text);
+                Ok(())
+            }
+            Self::Get { id, watch: true } => watch(session, id),
+            Self::Advance { target, action } => action.send(session, &target, "advance", json!({})),
+            Self::Adjust { target, file, action } => {
+                let scope = read_input(&file)?;
+                action.send(session, &target, "adjust", json!({ "scope": scope }))
+            }
+            Self::Rollback { target, services, keep_dependents, action } => {
+                let body = json!({ "services": services, "keepDependents": keep_dependents });
+                action.send(session, &target, "rollback", body)
+            }
+            Self::Finish { target, action } => action.send(session, &target, "finish", json!({})),
+        }
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    fn send(self, session: &Session, target: &Target, action: &str, mut body: Value) -> Result<(), CliError> {
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("reason".into(), json!(self.reason));
+        }
+        let call = Call {
+            path: format!("/orders/{}/{action}", target.id),
+            body: Some(("application/json", body.to_string().into_bytes())),
+            if_match: target.if_match,
+        };
+        let order = session.client.send(Method::POST, call)?;
+        self.finish(session, order)
+    }
+
+    /// Waits if that was asked for, and shows the order.
+    fn finish(self, session: &Session, mut order: OrderView) -> Result<(), CliError> {
+        if let Some(seconds) = self.wait {
+            let deadline = Instant::now() + Duration::from_secs(seconds);
+            while !is_settled(&order) {
+                if Instant::now() > deadline {
+                    let convergence = order.convergence;
+                    return Err(CliError::TimedOut(format!(
+                        "order {} was changed, but after {seconds} s only {} of {} proxies run revision {}; see `graylane proxies`",
+                        order.id, convergence.converged, convergence.total, convergence.wanted
+                    )));
+                }
+                sleep(POLL);
+                order = session.client.get(&format!("/orders/{}", order.id))?;
+            }
+        }
+        session.show(&order, text);
+        Ok(())
+    }
+}
+
+fn is_settled(order: &OrderView) -> bool {
+    order.convergence.converged == order.convergence.total && order.phase != Phase::RollingBack
+}
+
+fn list(session: &Session, tenant: Option<&str>, active: bool) -> Result<(), CliError> {
+    let mut orders: Vec<OrderView> = session.client.get(&format!("/orders?active={active}"))?;
+    orders.retain(|order| tenant.is_none_or(|tenant| order.tenant == tenant));
+    session.show(&orders, |orders| {
+        table(
+            ["ORDER", "TENANT", "PLAN", "PHASE", "STAGE", "CONVERGED"],
+            orders.iter().map(|order| {
+                let OrderView { id, tenant, plan, phase, stage, convergence, .. } = order;
+                let stage = format!("{} ({}/{})", stage.name, stage.number, stage.of);
+                let converged = format!("{}/{}", convergence.converged, convergence.total);
+                [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged]
+            }),
+        )
+    });
+    Ok(())
+}
+
+fn watch(session: &Session, id: u64) -> Result<(), CliError> {
+    let mut shown = String::new();
+    loop {
+        let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
+        let state = serde_json::to_string(&(order.version, order.convergence)).unwrap_or_default();
+        if state != shown {
+            match session.is_text() {
+                true => println!("{}\n", text(&order)),
+                false => println!("{}", serde_json::to_string(&order).unwrap_or_default()),
+            }
+            shown = state;
+        }
+        if matches!(order.phase, Phase::RolledBack | Phase::Finished) {
+            return Ok(());
+        }
+        sleep(POLL);
+    }
+}
+
+/// The order as a tree.
+fn text(order: &OrderView) -> String {
+    let OrderView { id, tenant, plan, phase, stage, convergence, version, .. } = order;
+    let mut out = format!("order {id} of plan {plan}, tenant {tenant}: {phase} (version {version})");
+    let _ = write!(out, "\n├─ stage {} ({} of {}) since {}", stage.name, stage.number, stage.of, stage.since);
+    if stage.hold_left_seconds > 0 {
+        let _ = write!(out, ", to be held for {} s more", stage.hold_left_seconds);
+    }
+    let _ = write!(
+        out,
+        "\n├─ revision {}: acknowledged {}/{total}, applied {}/{total}",
+        convergence.wanted,
+        convergence.acknowledged,
+        convergence.applied,
+        total = convergence.total
+    );
+    for service in &order.services {
+        let state = match (service.rolled_back, phase) {
+            (true, _) => "rolled back".to_owned(),
+            (false, Phase::Finished) => format!("{} is the baseline", service.gray),
+            _ => format!("stage {}", or_dash(service.stage.as_ref())),
+        };
+        let _ = write!(out, "\n├─ service {}: {} → {}, {state}", service.name, service.stable, service.gray);
+    }
+    if let Some(last) = order.timeline.last() {
+        let _ = write!(out, "\n└─ last: {} by {}: {}", last.at, last.actor.name, last.what);
+    }
+    out
+}

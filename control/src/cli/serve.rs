@@ -1,0 +1,97 @@
+//! `graylane serve`.
+
+use crate::api;
+use crate::cli::CliError;
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::store::Store;
+use anyhow::Context as _;
+use clap::Args;
+use graylane_xds::{FilterSettings, Xds};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// The directory with everything that has to survive; created when it is missing
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where the HTTP API listens. It has no access control yet: keep it on loopback
+    #[arg(long, default_value = "127.0.0.1:18080")]
+    http: SocketAddr,
+    /// Where proxies fetch their rules and report their metrics, by gRPC
+    #[arg(long, default_value = "127.0.0.1:18000")]
+    xds: SocketAddr,
+    /// The filter module's path, as the proxies see it
+    #[arg(long, value_name = "PATH", default_value = "/etc/graylane/graylane_filter.wasm")]
+    filter_wasm: String,
+    /// A file that fixes the tenants and their dimensions; without it every tenant that a plan names exists
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+// === impl Serve ===
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), CliError> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime").map_err(CliError::Serve)?;
+        runtime.block_on(self.serve()).map_err(CliError::Serve)
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let store = Store::open(&self.data)?;
+        let xds = Xds::new(FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() });
+        let daemon =
+            Arc::new(Daemon::open(store, config, xds.clone()).context("cannot load the stored state")?);
+
+        let listen = |address: SocketAddr| async move {
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+        };
+        let (http_listener, xds_listener) = (listen(self.http).await?, listen(self.xds).await?);
+        tracing::info!(http = %http_listener.local_addr()?, xds = %xds_listener.local_addr()?, "serving");
+
+        let (stop, stopped) = watch::channel(false);
+        let until_stopped = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+        };
+        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon)))
+            .with_graceful_shutdown(until_stopped());
+        let mut http = tokio::spawn(http.into_future());
+        let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
+        let observer = tokio::spawn(async move { daemon.observe().await });
+
+        let ended = tokio::select! {
+            signal = terminated() => signal,
+            ended = &mut http => ended?.context("the HTTP server ended"),
+            ended = &mut xds => ended?.context("the xDS server ended"),
+        };
+        tracing::info!("stopping");
+        observer.abort();
+        stop.send_replace(true);
+        if ended.is_ok() {
+            http.await??;
+            xds.await??;
+        }
+        ended
+    }
+}
+
+/// Waits until somebody ends this process politely.
+async fn terminated() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! From orders and baselines to the published rules of a tenant.
+
+use crate::daemon::state::{Baseline, Draft, Published, PublishedRecord, State, rules_key};
+use crate::daemon::{ActionError, Daemon};
+use bytes::Bytes;
+use graylane_order::{Order, Phase};
+use graylane_plan::{ReleasePlan, ServiceRules, Snapshot, compile, rule_set};
+use graylane_rules::{RuleSet, Table, encode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+// === impl Draft ===
+
+impl Draft {
+    /// Compiles the tenant's rules, and publishes them under the next revision if their content changed.
+    pub(crate) fn publish(&mut self, tenant: &str) -> Result<(), ActionError> {
+        let last = self.state.tenants.get(tenant).and_then(|entry| entry.published.clone());
+        let last = last.map(|published| PublishedRecord {
+            revision: published.rules.revision(),
+            content_hash: published.rules.content_hash(),
+        });
+        self.republish(tenant, last)
+    }
+
+    /// Compiles the tenant's rules. Content that was published before keeps its revision.
+    pub(crate) fn republish(
+        &mut self,
+        tenant: &str,
+        last: Option<PublishedRecord>,
+    ) -> Result<(), ActionError> {
+        let rules = self.state.rule_set(tenant)?;
+        let encoded = |revision| {
+            encode(&rules, revision)
+                .map_err(|source| ActionError::Rules { tenant: tenant.to_owned(), source })
+        };
+        let last_revision = last.as_ref().map_or(0, |last| last.revision);
+        let mut loaded = Daemon::load(tenant, encoded(last_revision + 1)?)?;
+        let is_known = last.is_some_and(|last| last.content_hash == loaded.content_hash());
+        if !is_known {
+            let record = PublishedRecord { revision: loaded.revision(), content_hash: loaded.content_hash() };
+            self.put(rules_key(tenant), &record)?;
+        }
+        let Some(entry) = self.state.tenants.get_mut(tenant) else { return Ok(()) };
+        if !is_known || entry.published.is_none() {
+            if is_known {
+                loaded = Daemon::load(tenant, encoded(last_revision)?)?;
+            }
+            let bytes = Bytes::copy_from_slice(loaded.bytes());
+            entry.published = Some(Arc::new(Published { rules: loaded, bytes }));
+            self.has_new_rules = true;
+        }
+        Ok(())
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// What the tenant's orders and baselines say now: the services of active orders, and those whose baseline is not
+    /// what routes choose by themselves.
+    fn rule_set(&self, tenant: &str) -> Result<RuleSet, ActionError> {
+        let Some(entry) = self.tenants.get(tenant) else {
+            return Err(ActionError::not_found("tenant", tenant, self.tenants.keys()));
+        };
+        let mut by_service: BTreeMap<&str, ServiceRules> = BTreeMap::new();
+        for (name, baseline) in &entry.baselines {
+            let Baseline { hosts, version, route_default } = baseline.clone();
+            let rules =
+                ServiceRules { name: name.clone(), hosts, stable: version, route_default, release: None };
+            by_service.insert(name, rules);
+        }
+        // An order that rolls back everything says nothing any more: so its end changes no rules.
+        for order in self.active_orders(tenant).filter(|order| order.phase != Phase::RollingBack) {
+            let tables = self.tables(order)?;
+            for service in &order.plan.spec.services {
+                let route_default =
+                    entry.baselines.get(&service.name).map(|baseline| baseline.route_default.clone());
+                let rules = ServiceRules {
+                    name: service.name.clone(),
+                    hosts: service.hosts.clone(),
+                    stable: service.stable.clone(),
+                    route_default: route_default.unwrap_or_else(|| service.stable.clone()),
+                    release: tables
+                        .get(service.name.as_str())
+                        .map(|table| (service.gray.clone(), Arc::clone(table))),
+                };
+                by_service.insert(&service.name, rules);
+            }
+        }
+        Ok(rule_set(&entry.tenant, by_service.into_values()))
+    }
+
+    /// The table of each gray service of an order. Services at the same stage share one.
+    fn tables<'a>(&self, order: &'a Order) -> Result<BTreeMap<&'a str, Arc<Table>>, ActionError> {
+        let Some(entry) = self.tenants.get(order.tenant()) else { return Ok(BTreeMap::new()) };
+        let plan = as_adjusted(order);
+        let snapshot = Snapshot::restore(&plan, &entry.tenant, &self.lists_of(order))
+            .map_err(|problems| ActionError::Invalid { what: "order's plan", problems })?;
+        let mut by_stages: BTreeMap<usize, Arc<Table>> = BTreeMap::new();
+        let table = |(service, stages): (&'a graylane_plan::ServiceSpec, usize)| {
+            let table =
+                by_stages.entry(stages).or_insert_with(|| compile(&snapshot, snapshot.scopes(), stages));
+            (service.name.as_str(), Arc::clone(table))
+        };
+        Ok(order.gray_services().map(table).collect())
+    }
+}
+
+/// The order's plan with the scopes as they hold now.
+fn as_adjusted(order: &Order) -> ReleasePlan {
+    let mut plan = order.plan.clone();
+    for (stage, scope) in plan.spec.stages.iter_mut().zip(&order.scopes) {
+        stage.scope = scope.clone();
+    }
+    plan
+}

@@ -1,0 +1,276 @@
+//! What has to survive: small values by key, and blobs by the hash of their content.
+//!
+//! A commit is one transaction: all of it is on disk when it returns, or nothing is. It is refused when a value that
+//! it was built upon has changed.
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
+    backends::InMemoryBackend,
+};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The values: a key, the revision that last wrote it, and its bytes.
+const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
+
+/// The blobs by the hash of their content, which the writer gives.
+const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+
+/// One row: the revision of the last commit, and the version of this layout.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// The version of the layout that this program reads and writes.
+const LAYOUT: u64 = 1;
+
+/// The file inside the data directory.
+const FILE: &str = "graylane.redb";
+
+/// A durable store in one file.
+pub struct Store {
+    db: Database,
+}
+
+/// A value and the revision of the commit that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The commit's revision.
+    pub revision: u64,
+    /// The value.
+    pub bytes: Vec<u8>,
+}
+
+/// What one commit checks and changes.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// Keys, each with the revision that it must have; none means that it must not exist.
+    pub expects: Vec<(String, Option<u64>)>,
+    /// Values to write.
+    pub puts: Vec<(String, Vec<u8>)>,
+    /// Keys to delete.
+    pub deletes: Vec<String>,
+    /// Contents to keep, each under its hash.
+    pub blobs: Vec<(String, Vec<u8>)>,
+    /// Hashes of contents that nothing names any more.
+    pub blob_deletes: Vec<String>,
+}
+
+/// Why the store did not do what it was asked. Nothing changed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another commit came first.
+    #[error("{key} changed in the meantime; read it again and repeat")]
+    Conflict {
+        /// The key that changed.
+        key: String,
+    },
+    /// Another process has the store open.
+    #[error("{} is in use by another process; stop that one, or give another --data", path.display())]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The file was written by another version of this program.
+    #[error("{} has layout {found}, this program reads layout {LAYOUT}; use the program that wrote it", path.display())]
+    Layout {
+        /// The store's file.
+        path: PathBuf,
+        /// The layout that it has.
+        found: u64,
+    },
+    /// A blob that a value names is not there.
+    #[error("the store has no content {hash}")]
+    NoBlob {
+        /// The blob's hash.
+        hash: String,
+    },
+    /// The file cannot be opened or created.
+    #[error("cannot open the store {}", path.display())]
+    Open {
+        /// The store's file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// Reading or writing failed.
+    #[error("the store failed")]
+    Failed(#[source] Box<redb::Error>),
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Opens the store in `dir`, which is created when it is missing.
+    ///
+    /// # Errors
+    /// When another process has it open, or it cannot be read or created.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let failed = |source| StoreError::Open { path: path.clone(), source: Box::new(source) };
+        std::fs::create_dir_all(dir).map_err(|error| failed(redb::Error::from(StorageError::Io(error))))?;
+        let db = match Database::create(&path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse { path }),
+            opened => opened.map_err(|error| failed(error.into()))?,
+        };
+        Self::with(db, &path)
+    }
+
+    /// A store that lives as long as the process, for tests and for trying things out.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let db = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(failed)?;
+        Self::with(db, Path::new("memory"))
+    }
+
+    fn with(db: Database, path: &Path) -> Result<Self, StoreError> {
+        let txn = db.begin_write().map_err(failed)?;
+        let found = {
+            txn.open_table(VALUES).map_err(failed)?;
+            txn.open_table(BLOBS).map_err(failed)?;
+            let mut meta = txn.open_table(META).map_err(failed)?;
+            let found = meta.get("layout").map_err(failed)?.map(|found| found.value());
+            if found.is_none() {
+                meta.insert("layout", LAYOUT).map_err(failed)?;
+            }
+            found.unwrap_or(LAYOUT)
+        };
+        if found != LAYOUT {
+            return Err(StoreError::Layout { path: path.into(), found });
+        }
+        txn.commit().map_err(failed)?;
+        Ok(Self { db })
+    }
+
+    /// All values whose key starts with `prefix`, in the order of their keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self, prefix: &str) -> Result<Vec<(String, Stored)>, StoreError> {
+        let txn = self.db.begin_read().map_err(failed)?;
+        let values = txn.open_table(VALUES).map_err(failed)?;
+        let mut found = Vec::new();
+        for row in values.range(prefix..).map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            let (revision, bytes) = value.value();
+            found.push((key.value().to_owned(), Stored { revision, bytes: bytes.to_vec() }));
+        }
+        Ok(found)
+    }
+
+    /// The content with this hash.
+    ///
+    /// # Errors
+    /// When there is none, or the store cannot be read.
+    pub fn blob(&self, hash: &str) -> Result<Vec<u8>, StoreError> {
+        let txn = self.db.begin_read().map_err(failed)?;
+        let blobs = txn.open_table(BLOBS).map_err(failed)?;
+        let found = blobs.get(hash).map_err(failed)?.map(|blob| blob.value().to_vec());
+        found.ok_or_else(|| StoreError::NoBlob { hash: hash.into() })
+    }
+
+    /// Commits `transaction` and returns its revision; it is on disk then.
+    ///
+    /// # Errors
+    /// When a key does not have the expected revision, or the store cannot be written.
+    pub fn commit(&self, transaction: &Transaction) -> Result<u64, StoreError> {
+        let mut txn = self.db.begin_write().map_err(failed)?;
+        txn.set_two_phase_commit(true);
+        let revision = {
+            let mut meta = txn.open_table(META).map_err(failed)?;
+            let last = meta.get("revision").map_err(failed)?.map_or(0, |last| last.value());
+            meta.insert("revision", last + 1).map_err(failed)?;
+            last + 1
+        };
+        {
+            let mut values = txn.open_table(VALUES).map_err(failed)?;
+            for (key, expected) in &transaction.expects {
+                let found = values.get(key.as_str()).map_err(failed)?.map(|value| value.value().0);
+                if found != *expected {
+                    return Err(StoreError::Conflict { key: key.clone() });
+                }
+            }
+            for (key, bytes) in &transaction.puts {
+                values.insert(key.as_str(), (revision, bytes.as_slice())).map_err(failed)?;
+            }
+            for key in &transaction.deletes {
+                values.remove(key.as_str()).map_err(failed)?;
+            }
+            let mut blobs = txn.open_table(BLOBS).map_err(failed)?;
+            for hash in &transaction.blob_deletes {
+                blobs.remove(hash.as_str()).map_err(failed)?;
+            }
+            for (hash, bytes) in &transaction.blobs {
+                blobs.insert(hash.as_str(), bytes.as_slice()).map_err(failed)?;
+            }
+        }
+        txn.commit().map_err(failed)?;
+        Ok(revision)
+    }
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Failed(Box::new(error.into()))
+}
+
+impl From<TableError> for StoreError {
+    fn from(error: TableError) -> Self {
+        failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: &str, expected: Option<u64>) -> Transaction {
+        let expects = vec![(key.to_owned(), expected)];
+        Transaction { expects, puts: vec![(key.to_owned(), value.into())], ..Transaction::default() }
+    }
+
+    #[test]
+    fn a_commit_on_an_old_revision_changes_nothing() {
+        let store = Store::in_memory().unwrap();
+        let first = store.commit(&put("plan/a", "1", None)).unwrap();
+        store.commit(&put("plan/a", "2", Some(first))).unwrap();
+        let mut late = put("plan/a", "3", Some(first));
+        late.puts.push(("plan/b".into(), vec![]));
+        assert!(matches!(store.commit(&late), Err(StoreError::Conflict { key }) if key == "plan/a"));
+        let values = store.list("plan/").unwrap();
+        assert_eq!(values.len(), 1);
+        assert_eq!(values[0].1.bytes, b"2");
+    }
+
+    #[test]
+    fn a_list_has_the_keys_of_its_prefix_in_order() {
+        let store = Store::in_memory().unwrap();
+        for key in ["a/2", "b/1", "a/1", "a"] {
+            store.commit(&put(key, key, None)).unwrap();
+        }
+        let keys: Vec<String> = store.list("a/").unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["a/1", "a/2"]);
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let blobs = vec![("hash".to_owned(), b"ids".to_vec())];
+        let revision = store.commit(&Transaction { blobs, ..put("a", "1", None) }).unwrap();
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.list("a").unwrap(), [("a".to_owned(), Stored { revision, bytes: b"1".to_vec() })]);
+        assert_eq!(store.blob("hash").unwrap(), b"ids");
+        assert!(matches!(store.blob("none"), Err(StoreError::NoBlob { .. })));
+    }
+
+    #[test]
+    fn a_second_opener_is_told_that_the_store_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse { .. })));
+    }
+}

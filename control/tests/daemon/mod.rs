@@ -1,0 +1,85 @@
+//! The real program as a process of its own, with ports from the operating system.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A running `graylane serve`, killed when it is dropped.
+pub struct Daemon {
+    child: Child,
+    /// The API's address, e.g. `http://127.0.0.1:4711`.
+    pub server: String,
+}
+
+/// An answer of the API.
+pub struct Answer {
+    pub status: u16,
+    pub json: Value,
+}
+
+impl Daemon {
+    pub fn start(data: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
+        command.args(["serve", "--http", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--data"]).arg(data);
+        let mut child = command.env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("http=") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the daemon ended before it served");
+        }
+        // Somebody has to read on, or the daemon would block on a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap();
+        Self { child, server: format!("http://{address}") }
+    }
+
+    /// Ends the daemon as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Runs the command line against this daemon.
+    pub fn cli(&self, args: &[&str], input: &str) -> Output {
+        run(&[&["--server", &self.server], args].concat(), input)
+    }
+
+    /// Runs the command line, which has to succeed, and reads its JSON.
+    pub fn json(&self, args: &[&str], input: &str) -> Value {
+        let output = self.cli(&[&["-o", "json"], args].concat(), input);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Makes a request by hand.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.server));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = agent.run(request.body(body.to_vec()).unwrap()).unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        Answer { status: answer.status().as_u16(), json: serde_json::from_str(&text).unwrap_or_default() }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the command line with `input` as its standard input.
+pub fn run(args: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
+    command.args(args).env_remove("GRAYLANE_SERVER").env_remove("GRAYLANE_TENANT");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that does not read its input may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
