@@ -1,0 +1,90 @@
+//! A version of a service: a real HTTP server that answers with what it saw.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::Result;
+use axum::http::HeaderMap;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// A running server; it ends when dropped. It answers every path with its service, its version, and the headers of the
+/// request in their order.
+pub struct Upstream {
+    service: String,
+    version: String,
+    address: SocketAddr,
+    requests: Arc<AtomicU64>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Starts a version of a service, as `loan` and `v2`.
+    pub fn start(service: &str, version: &str) -> Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let requests = Arc::new(AtomicU64::new(0));
+        let app = app(service.to_owned(), version.to_owned(), Arc::clone(&requests));
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let thread = thread::Builder::new().name(format!("{service}-{version}")).spawn(move || {
+            runtime.block_on(serve(listener, app, stopped));
+        })?;
+        let (service, version) = (service.to_owned(), version.to_owned());
+        Ok(Self { service, version, address, requests, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The cluster of the routes that stands for this version, as `loan-v2`.
+    pub fn cluster(&self) -> String {
+        format!("{}-{}", self.service, self.version)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests it answered.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn app(service: String, version: String, requests: Arc<AtomicU64>) -> Router {
+    Router::new().fallback(move |headers: HeaderMap| {
+        requests.fetch_add(1, Ordering::Relaxed);
+        let answer = json!({ "service": service, "version": version, "headers": shown(&headers) });
+        async move { Json(answer) }
+    })
+}
+
+fn shown(headers: &HeaderMap) -> Vec<(String, Value)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned().into();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
+}
+
+async fn serve(listener: std::net::TcpListener, app: Router, stopped: oneshot::Receiver<()>) {
+    let listener = TcpListener::from_std(listener).expect("a bound listener becomes tokio's");
+    tokio::select! {
+        // Open connections are cut: a graceful end would wait for Envoy's idle ones.
+        _ = stopped => {}
+        _ = axum::serve(listener, app) => {}
+    }
+}
