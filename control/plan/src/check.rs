@@ -4,6 +4,7 @@ mod dependencies;
 mod head;
 pub(crate) mod scope;
 mod services;
+mod shares;
 mod size;
 mod widening;
 
@@ -14,14 +15,17 @@ use crate::world::World;
 use graylane_rules::limits::MAX_STAGES;
 use widening::Stage;
 
-/// Every problem of a plan, in the order of paths. A plan without errors compiles and encodes at every stage.
+/// Every problem of a plan, in the order of paths. A plan without errors compiles at every stage, and the rules of its
+/// last stage, the largest, were encoded once, alone: together with other plans of the tenant they may still be over a
+/// limit.
 #[must_use]
 pub fn check(plan: &ReleasePlan, world: &World<'_>) -> Vec<Problem> {
     check_and_resolve(plan, world).1.in_order()
 }
 
 /// Every problem of a scope that is to replace that of the stage at index `stage`, as adjusting does. Paths begin
-/// with `scope`. Taking back whom another stage lets in is what adjusting is for: it is warned of, not refused.
+/// with `scope`. Taking back whom another stage lets in is what adjusting is for: excluding them is warned of, not
+/// refused. A percentage below that of an earlier stage would take nobody back, and is refused.
 #[must_use]
 pub fn check_scope(plan: &ReleasePlan, stage: usize, scope: &Scope, world: &World<'_>) -> Vec<Problem> {
     const PATH: &str = "scope";
@@ -43,6 +47,7 @@ pub fn check_scope(plan: &ReleasePlan, stage: usize, scope: &Scope, world: &Worl
     );
     if size::check_ids(&scopes, &mut problems) {
         widening::check_adjusted(&stages, stage, world.tenant, &mut problems);
+        shares::check_adjusted(&stages, stage, world.tenant, &mut problems);
     }
     if !problems.has_errors() {
         size::check(plan, &scopes, world.tenant, &mut problems);
@@ -57,13 +62,16 @@ pub(crate) fn check_and_resolve(plan: &ReleasePlan, world: &World<'_>) -> (Vec<R
     services::check(plan, world, &mut problems);
     dependencies::check(&plan.spec.services, &mut problems);
     check_stage_names(plan, &mut problems);
+    warn_of_finishing(plan, &mut problems);
     if plan.spec.stages.len() > MAX_STAGES {
         // Entries number their stages in one byte, so that more stages cannot even be compared.
         return (Vec::new(), problems);
     }
     let scopes = scope::resolve_stages(plan, world, &mut problems);
     if size::check_ids(&scopes, &mut problems) {
-        widening::check(&stages(plan, &scopes), world.tenant, &mut problems);
+        let stages = stages(plan, &scopes);
+        widening::check(&stages, world.tenant, &mut problems);
+        shares::check(&stages, world.tenant, &mut problems);
     }
     if !problems.has_errors() {
         size::check(plan, &scopes, world.tenant, &mut problems);
@@ -108,5 +116,17 @@ fn check_stage_names(plan: &ReleasePlan, problems: &mut Problems) {
         if let Some(Err(error)) = stage.hold.as_ref().map(|hold| hold.seconds()) {
             problems.error(field(&element("spec.stages", at), "hold"), error.to_string());
         }
+    }
+}
+
+/// Warns when it is finishing, and not a stage, that brings the gray version to the rest of the bank.
+fn warn_of_finishing(plan: &ReleasePlan, problems: &mut Problems) {
+    let stages = &plan.spec.stages;
+    let Some((last, stage)) = stages.iter().enumerate().next_back() else { return };
+    let lets_in_everybody = stages.iter().any(|stage| stage.scope.all && stage.scope.percent.is_none());
+    if !lets_in_everybody || !stage.scope.exclude.is_empty() {
+        let message = "finishing after this last stage makes the gray version the baseline for everybody, also for \
+                       those whom the stages leave out; to let them in before, end with a stage of all: true alone";
+        problems.warning(scope_path(last), message);
     }
 }

@@ -1,6 +1,6 @@
 //! Release plans: the model, the checks, and the way to the rules that the filter reads.
 //!
-//! [`parse()`] reads a plan, [`check()`] says everything that is wrong with it, [`Snapshot`] pins what it means, and
+//! [`read`] and [`parse()`] read a plan, [`check()`] says everything that is wrong with it, [`Snapshot`] pins what it means, and
 //! [`compile()`] turns a snapshot into a table of rules. The crate does no IO and has no clock: named lists, claimed
 //! hosts and baselines come in as a [`World`].
 #![forbid(unsafe_code)]
@@ -25,9 +25,9 @@ pub use model::{
     API_VERSION, Batch, Ids, KIND, ListRef, Metadata, ReleasePlan, Scope, ServiceSpec, Spec, StageSpec,
 };
 pub use nearest::did_you_mean;
-pub use parse::{MAX_PLAN_BYTES, parse, parse_scope};
+pub use parse::{MAX_PLAN_BYTES, parse, parse_scope, read};
 pub use percentage::{Percentage, PercentageError};
-pub use problem::{MAX_PROBLEMS, Problem, Severity};
-pub use snapshot::{PinnedList, ResolvedIds, ResolvedScope, Snapshot, resolve_scope, snapshot};
+pub use problem::{MAX_PROBLEMS, Problem, Severity, in_order};
+pub use snapshot::{PinnedList, ResolvedIds, ResolvedScope, Snapshot, snapshot};
 pub use span::{MAX_SPAN_SECONDS, Span, SpanError};
-pub use world::{HostClaim, Lists, Tenant, World};
+pub use world::{Baseline, HostClaim, Lists, Tenant, World};

@@ -16,6 +16,9 @@ pub const MAX_LIST_IDS: usize = 2_000_000;
 /// Bytes of the text of one list.
 pub const MAX_LIST_BYTES: usize = 64 << 20;
 
+/// The path of what is wrong with a list.
+const PATH: &str = "list";
+
 /// The heading of the id column.
 const HEADING: &str = "id";
 
@@ -37,12 +40,12 @@ enum LineError {
 ///
 /// # Errors
 /// Every line that holds no valid id, with its number; and a text over [`MAX_LIST_BYTES`], over [`MAX_LIST_IDS`] or
-/// without any id.
+/// without any id. The path is always `list`.
 pub fn parse_list(text: &str) -> Result<IdSet, Vec<Problem>> {
     if text.len() > MAX_LIST_BYTES {
         let message =
             format!("the list has {} bytes, over the limit of {MAX_LIST_BYTES}; split it in two", text.len());
-        return Err(vec![Problem::error("", message)]);
+        return Err(vec![Problem::error(PATH, message)]);
     }
     let mut problems = Problems::default();
     let mut ids = IdSetBuilder::default();
@@ -62,9 +65,14 @@ pub fn parse_list(text: &str) -> Result<IdSet, Vec<Problem>> {
         }
     }
     if count == 0 {
-        problems.error("", "the list has no id; write one per line");
+        problems.error(PATH, "the list has no id; write one per line");
     }
-    if problems.has_errors() { Err(problems.in_order()) } else { Ok(ids.build()) }
+    if !problems.has_errors() {
+        return Ok(ids.build());
+    }
+    // How many more problems there were has no path of its own.
+    let at_list = |problem| Problem { path: PATH.to_owned(), ..problem };
+    Err(problems.in_order().into_iter().map(at_list).collect())
 }
 
 /// The text of a list: what [`parse_list`] reads the same ids from. Ids that are not UTF-8 cannot come from a list.
@@ -146,7 +154,7 @@ fn is_column_end(tail: &str) -> bool {
 }
 
 fn at_line(number: usize, message: String) -> Problem {
-    Problem { line: u64::try_from(number).ok(), ..Problem::error("", message) }
+    Problem { line: u64::try_from(number).ok(), ..Problem::error(PATH, message) }
 }
 
 #[cfg(test)]
@@ -175,13 +183,13 @@ mod tests {
         let text = "B1\n,name\n\"B2\n\"B3\"x\n\"\"\nB\u{1}4\n\" B5\"\n";
         let told = problems(text);
         assert_eq!(told.len(), 6);
-        assert_eq!(told[0], "the first column is empty; put the id there, or remove the line (line 2)");
+        assert_eq!(told[0], "list: the first column is empty; put the id there, or remove the line (line 2)");
         assert!(
             told[1].ends_with("(line 3)") && told[2].ends_with("(line 4)") && told[3].ends_with("(line 5)")
         );
         assert_eq!(
             told[4],
-            r#""B\u{1}4" has a control character, which no header carries; remove it (line 6)"#
+            r#"list: "B\u{1}4" has a control character, which no header carries; remove it (line 6)"#
         );
         assert!(told[5].contains(r#"write "B5" (line 7)"#));
     }
@@ -190,12 +198,12 @@ mod tests {
     fn a_flood_of_bad_lines_is_counted() {
         let told = problems(&",\n".repeat(250));
         assert_eq!(told.len(), crate::MAX_PROBLEMS + 1);
-        assert_eq!(told.last().unwrap(), "and 150 more errors; cure those above first");
+        assert_eq!(told.last().unwrap(), "list: and 150 more errors; cure those above first");
     }
 
     #[test]
     fn lists_with_nothing_or_too_much_are_refused() {
-        assert_eq!(problems("id\n# nothing\n"), ["the list has no id; write one per line"]);
+        assert_eq!(problems("id\n# nothing\n"), ["list: the list has no id; write one per line"]);
         assert!(problems(&"1\n".repeat(MAX_LIST_IDS + 1))[0].ends_with("(line 2000001)"));
         assert!(problems(&" ".repeat(MAX_LIST_BYTES + 1))[0].contains("over the limit of 67108864"));
     }

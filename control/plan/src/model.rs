@@ -155,6 +155,17 @@ impl Scope {
             Ids::Inline(_) => None,
         })
     }
+
+    /// Gives named lists other names; a list for which there is none keeps its own.
+    pub fn rename_lists(&mut self, name_for: impl Fn(&str) -> Option<String>) {
+        for ids in self.include.values_mut().chain(self.exclude.values_mut()) {
+            if let Ids::List(list) = ids
+                && let Some(name) = name_for(&list.list)
+            {
+                list.list = name;
+            }
+        }
+    }
 }
 
 // === impl Ids ===

@@ -20,12 +20,33 @@ const MAX_PLAN_REPEATED: usize = 1_000_000;
 /// How deep values may nest: twice as deep as a plan does.
 const MAX_PLAN_DEPTH: usize = 16;
 
-/// Reads a plan from YAML or JSON.
+/// What a text is read as.
+struct Kind {
+    /// Where paths begin.
+    root: &'static str,
+    /// What to write where nothing is.
+    form: &'static str,
+}
+
+const PLAN: Kind = Kind { root: "", form: "a plan in YAML or JSON" };
+const SCOPE: Kind = Kind { root: "scope", form: "a scope, like { include: { teller: [T1] } }" };
+
+/// Reads a plan from YAML or JSON as far as it can be read, so that [`check`](crate::check()) can say at once what else
+/// is wrong with it; put the problems of both [`in_order`](crate::in_order()).
+///
+/// The plan is there unless the text is no YAML, has a value of a wrong type or a key that occurs twice, or is over a
+/// limit, which is told then. All problems are errors: unknown fields are among them, and are not in the plan.
+#[must_use]
+pub fn read(text: &str) -> (Option<ReleasePlan>, Vec<Problem>) {
+    read_as(text, &PLAN)
+}
+
+/// Reads a plan from YAML or JSON, and takes it only if all of it was understood.
 ///
 /// # Errors
-/// Every unknown field, and the first text that is no YAML, value of a wrong type, or key that occurs twice.
+/// Every problem that [`read`] finds.
 pub fn parse(text: &str) -> Result<ReleasePlan, Vec<Problem>> {
-    read(text, "")
+    strictly(read(text))
 }
 
 /// Reads a scope alone, as `order adjust` takes it. Paths begin with `scope`.
@@ -33,21 +54,27 @@ pub fn parse(text: &str) -> Result<ReleasePlan, Vec<Problem>> {
 /// # Errors
 /// As those of [`parse`].
 pub fn parse_scope(text: &str) -> Result<Scope, Vec<Problem>> {
-    read(text, "scope")
+    strictly(read_as(text, &SCOPE))
 }
 
-fn read<T: DeserializeOwned>(text: &str, root: &str) -> Result<T, Vec<Problem>> {
+fn strictly<T>((value, problems): (Option<T>, Vec<Problem>)) -> Result<T, Vec<Problem>> {
+    value.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+fn read_as<T: DeserializeOwned>(text: &str, kind: &Kind) -> (Option<T>, Vec<Problem>) {
+    let Kind { root, form } = kind;
     if text.len() > MAX_PLAN_BYTES {
         let message = format!(
             "the text has {} bytes, over the limit of {MAX_PLAN_BYTES}; move long id lists to named lists",
             text.len()
         );
-        return Err(vec![Problem::error(root, message)]);
+        return (None, vec![Problem::error(*root, message)]);
     }
     if text.trim().is_empty() {
-        return Err(vec![Problem::error(root, "the text is empty; write a plan in YAML or JSON")]);
+        return (None, vec![Problem::error(*root, format!("the text is empty; write {form}"))]);
     }
     let mut problems = Problems::default();
+    let mut is_told = false;
     let result = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
@@ -56,15 +83,15 @@ fn read<T: DeserializeOwned>(text: &str, root: &str) -> Result<T, Vec<Problem>> 
         };
         let value = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut unknown));
         value.inspect_err(|error| {
+            is_told = true;
             problems.push(rejection(error, error_path(track.path().iter(), root)));
         })
     });
-    match result {
-        Ok(value) if !problems.has_errors() => Ok(value),
-        // What comes after the value, like a second document, is found when the value is read already.
-        Err(error) if !problems.has_errors() => Err(vec![rejection(&error, root.to_owned())]),
-        _ => Err(problems.in_order()),
+    // What comes after the value, like a second document, is found when the value is read already.
+    if let Some(error) = result.as_ref().err().filter(|_| !is_told) {
+        problems.push(rejection(error, (*root).to_owned()));
     }
+    (result.ok(), problems.in_order())
 }
 
 fn options() -> Options {

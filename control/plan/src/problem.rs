@@ -119,8 +119,8 @@ impl Problems {
 
     /// Everything in the order of paths, then how many more there were.
     pub(crate) fn in_order(self) -> Vec<Problem> {
-        let Self { mut found, errors, warnings } = self;
-        found.sort_by_cached_key(|problem| sort_key(&problem.path));
+        let Self { found, errors, warnings } = self;
+        let mut found = in_order(found);
         if let more @ 1.. = errors.saturating_sub(MAX_PROBLEMS) {
             found.push(Problem::error("", format!("and {more} more errors; cure those above first")));
         }
@@ -129,6 +129,14 @@ impl Problems {
         }
         found
     }
+}
+
+/// Problems that were found apart, like by [`read`](crate::read) and by [`check`](crate::check()), in the order of
+/// paths. Those with no path, like how many more there were, come last.
+#[must_use]
+pub fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_cached_key(|problem| (problem.path.is_empty(), sort_key(&problem.path)));
+    problems
 }
 
 /// The path of a field of `parent`.

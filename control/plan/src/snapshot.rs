@@ -2,22 +2,28 @@
 
 use crate::check::{check_and_resolve, scope};
 use crate::list::{hex, list_hash};
-use crate::model::{Ids, ReleasePlan, Scope};
+use crate::model::{Ids, ReleasePlan};
 use crate::problem::{Problem, Problems};
 use crate::world::{Lists, Tenant, World};
 use graylane_rules::{IdSet, Percent};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A plan with its named lists as they were when it was taken. An order holds one from its start to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     plan: ReleasePlan,
     /// How many dimensions the tenant had.
     dimensions: usize,
     /// The scopes of the stages.
     scopes: Vec<ResolvedScope>,
+    /// The addresses of its content, once somebody asked: what is restored is only compiled, and hashing reads every id.
+    addresses: OnceLock<Addresses>,
+}
+
+#[derive(Clone, Debug)]
+struct Addresses {
     /// The named lists, by name.
     lists: BTreeMap<String, PinnedList>,
     content_hash: String,
@@ -68,23 +74,7 @@ pub fn snapshot(plan: &ReleasePlan, world: &World<'_>) -> Result<Snapshot, Vec<P
     if problems.has_errors() {
         return Err(problems.in_order());
     }
-    Snapshot::pin(plan, world.tenant, scopes)
-}
-
-/// Resolves a scope against the lists as they are now. It is checked for itself, not against a plan: for that see
-/// [`check_scope`](crate::check_scope).
-///
-/// # Errors
-/// Every problem of the scope, if an error is among them. Paths begin with `scope`.
-pub fn resolve_scope(
-    scope: &Scope,
-    tenant: &Tenant,
-    lists: &dyn Lists,
-) -> Result<ResolvedScope, Vec<Problem>> {
-    let mut problems = Problems::default();
-    let world = World::new(tenant, lists);
-    let resolved = scope::Resolver::new(&world).resolve("scope", scope, &mut problems);
-    if problems.has_errors() { Err(problems.in_order()) } else { Ok(resolved) }
+    Ok(Snapshot::pin(plan, world.tenant, scopes))
 }
 
 // === impl Snapshot ===
@@ -99,21 +89,12 @@ impl Snapshot {
         let mut problems = Problems::default();
         let world = World::new(tenant, lists);
         let scopes = scope::resolve_stages(plan, &world, &mut problems);
-        if problems.has_errors() { Err(problems.in_order()) } else { Self::pin(plan, tenant, scopes) }
+        if problems.has_errors() { Err(problems.in_order()) } else { Ok(Self::pin(plan, tenant, scopes)) }
     }
 
-    fn pin(plan: &ReleasePlan, tenant: &Tenant, scopes: Vec<ResolvedScope>) -> Result<Self, Vec<Problem>> {
-        let mut lists = BTreeMap::new();
-        for resolved in scopes.iter().flat_map(ResolvedScope::ids) {
-            if let Some(name) = resolved.list.as_ref().filter(|name| !lists.contains_key(*name)) {
-                let ids = Arc::clone(&resolved.ids);
-                lists.insert(name.clone(), PinnedList { hash: list_hash(&ids), ids });
-            }
-        }
-        let content_hash = content_hash(plan, &lists)
-            .map_err(|error| vec![Problem::error("", format!("the plan has no JSON form: {error}"))])?;
+    fn pin(plan: &ReleasePlan, tenant: &Tenant, scopes: Vec<ResolvedScope>) -> Self {
         let dimensions = tenant.dimensions.len();
-        Ok(Self { plan: plan.clone(), dimensions, scopes, lists, content_hash })
+        Self { plan: plan.clone(), dimensions, scopes, addresses: OnceLock::new() }
     }
 
     /// The plan as it was.
@@ -128,23 +109,47 @@ impl Snapshot {
         &self.scopes
     }
 
-    /// The named lists as they were, by name.
+    /// The named lists as they were, by name. The first call, of this or of [`Snapshot::content_hash`], hashes every id.
     #[must_use]
     pub fn lists(&self) -> &BTreeMap<String, PinnedList> {
-        &self.lists
+        &self.addresses().lists
     }
 
-    /// SHA-256, in hex, of the plan and its lists. The order of ids, hosts and dependencies does not change it.
+    /// SHA-256, in hex, of the plan and its lists. The order of ids, hosts and dependencies does not change it. The
+    /// first call, of this or of [`Snapshot::lists`], hashes every id.
     #[must_use]
     pub fn content_hash(&self) -> &str {
-        &self.content_hash
+        &self.addresses().content_hash
     }
 
     /// How many dimensions the tenant had.
     pub(crate) fn dimensions(&self) -> usize {
         self.dimensions
     }
+
+    fn addresses(&self) -> &Addresses {
+        self.addresses.get_or_init(|| {
+            let mut lists = BTreeMap::new();
+            for resolved in self.scopes.iter().flat_map(ResolvedScope::ids) {
+                if let Some(name) = resolved.list.as_ref().filter(|name| !lists.contains_key(*name)) {
+                    let ids = Arc::clone(&resolved.ids);
+                    lists.insert(name.clone(), PinnedList { hash: list_hash(&ids), ids });
+                }
+            }
+            let content_hash = content_hash(&self.plan, &lists);
+            Addresses { lists, content_hash }
+        })
+    }
 }
+
+/// By what a snapshot is made from. The addresses follow from it.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        (self.dimensions, &self.plan, &self.scopes) == (other.dimensions, &other.plan, &other.scopes)
+    }
+}
+
+impl Eq for Snapshot {}
 
 // === impl ResolvedScope ===
 
@@ -155,11 +160,13 @@ impl ResolvedScope {
     }
 }
 
-fn content_hash(plan: &ReleasePlan, lists: &BTreeMap<String, PinnedList>) -> serde_json::Result<String> {
+fn content_hash(plan: &ReleasePlan, lists: &BTreeMap<String, PinnedList>) -> String {
     let hash_by_list: BTreeMap<&str, &str> =
         lists.iter().map(|(name, list)| (name.as_str(), list.hash.as_str())).collect();
-    let json = serde_json::to_vec(&(canonical(plan), hash_by_list))?;
-    Ok(hex(&Sha256::digest(json)))
+    let plan = canonical(plan);
+    // A plan is fields, texts and numbers, which JSON always takes. Were it to refuse, two plans must still differ.
+    let json = serde_json::to_vec(&(&plan, &hash_by_list));
+    hex(&Sha256::digest(json.unwrap_or_else(|_| format!("{plan:?}{hash_by_list:?}").into_bytes())))
 }
 
 /// The plan with everything sorted whose order has no meaning.

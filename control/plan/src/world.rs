@@ -39,8 +39,18 @@ pub struct World<'a> {
     pub lists: Option<&'a dyn Lists>,
     /// Hosts that plans of the tenant claim, by host. Claims of the checked plan itself do no harm.
     pub hosts: BTreeMap<String, HostClaim>,
-    /// The versions that services run outside any release, by service.
-    pub baselines: BTreeMap<String, String>,
+    /// What services run outside any release, by service.
+    pub baselines: BTreeMap<String, Baseline>,
+}
+
+/// What a service runs outside any release, as the last finished order left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baseline {
+    /// The version. It is the stable one of the next release.
+    pub version: String,
+    /// The hosts on which it runs. The next release must keep them all: one that it left out would fall back to what
+    /// the routes choose with no header.
+    pub hosts: Vec<String>,
 }
 
 /// Who claims a host.

@@ -8,7 +8,7 @@
 )]
 
 use graylane_plan::{
-    ReleasePlan, Tenant, World, check, check_scope, compile, parse, parse_scope, resolve_scope, snapshot,
+    ReleasePlan, Snapshot, Tenant, World, check, check_scope, compile, parse, parse_scope, snapshot,
 };
 use graylane_rules::{Action, IdSet};
 use std::collections::BTreeMap;
@@ -24,7 +24,8 @@ spec:
   stages:
     - { name: one, scope: { include: { teller: [T1, T2] }, exclude: { teller: [T8] } } }
     - { name: two, scope: { include: { branch: [B1] } } }
-    - { name: three, scope: { include: { teller: [T3] } } }
+    - { name: three, scope: { include: { teller: [T3], region: [R1] }, percent: 20 } }
+    - { name: four, scope: { all: true } }
 ";
 
 fn plan() -> ReleasePlan {
@@ -86,7 +87,28 @@ fn what_is_wrong_in_itself_or_does_nothing_is_refused() {
             "scope.percent: 101 is outside 0 to 100; give a percentage of people, like 20 or 12.5",
         ]
     );
-    assert_eq!(adjusted(3, "all: true"), ["scope: the plan has no stage at index 3; it has 3"]);
+    assert_eq!(adjusted(4, "all: true"), ["scope: the plan has no stage at index 4; it has 4"]);
+}
+
+#[test]
+fn a_percentage_may_fall_below_the_planned_one_but_not_below_an_earlier_stage() {
+    assert_eq!(adjusted(2, "{ include: { teller: [T3], region: [R1] }, percent: 5 }"), [""; 0]);
+    assert_eq!(
+        adjusted(2, "{ include: { teller: [T3, T2, T1] }, percent: 5 }"),
+        [
+            "scope.include.teller[2]: \"T1\" and 1 more were let in without a percentage by stage \"one\" already, \
+             which letting in at 5% does not take back: stages only widen; leave percent out, or remove here what is \
+             let in already",
+        ]
+    );
+    assert_eq!(
+        adjusted(1, "{ include: { region: [R2, R1] }, percent: 20.5 }"),
+        [
+            "warning: scope.include.region[1]: \"R1\" is let in at 20% by stage \"three\", which adds nobody to what \
+             is let in at 20.5% here"
+        ]
+    );
+    assert_eq!(adjusted(1, "{ include: { region: [R1] }, percent: 19.99 }"), [""; 0]);
 }
 
 #[test]
@@ -94,15 +116,17 @@ fn an_adjusted_scope_takes_the_place_of_the_planned_one() {
     let tenant = Tenant::with_defaults("retail");
     let lists = BTreeMap::from([("pilot".to_owned(), Arc::new(["T2"].iter().collect::<IdSet>()))]);
     let snapshot = snapshot(&plan(), &World::new(&tenant, &lists)).unwrap();
-    let mut scopes = snapshot.scopes().to_vec();
-    let scope = parse_scope("{ all: true, exclude: { teller: { list: pilot } }, percent: 5 }").unwrap();
-    scopes[1] = resolve_scope(&scope, &tenant, &lists).unwrap();
-    let table = compile(&snapshot, &scopes, 2);
+    let mut adjusted = plan();
+    adjusted.spec.stages[1].scope =
+        parse_scope("{ all: true, exclude: { teller: { list: pilot } }, percent: 5 }").unwrap();
+    let restored = Snapshot::restore(&adjusted, &tenant, &lists).unwrap();
+    let table = compile(&restored, restored.scopes(), 2);
+    assert_eq!(table, compile(&snapshot, restored.scopes(), 2));
     assert_eq!(table.stages, ["one", "two"]);
     assert!(table.levels[1].is_empty());
     let excluded = table.levels[0].iter().find(|group| group.entry.stage == 1).unwrap();
     assert_eq!(excluded.entry.action, Action::Exclude);
     assert!(excluded.ids.contains(b"T2"));
     assert_eq!(table.all.unwrap().action.to_string(), "5%");
-    assert!(resolve_scope(&scope, &tenant, &BTreeMap::new()).is_err());
+    assert!(Snapshot::restore(&adjusted, &tenant, &BTreeMap::new()).is_err());
 }

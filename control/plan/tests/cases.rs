@@ -9,7 +9,8 @@
 )]
 
 use graylane_plan::{
-    HostClaim, Problem, ServiceRules, Snapshot, Tenant, World, check, compile, parse, rule_set, snapshot,
+    Baseline, HostClaim, Problem, ServiceRules, Snapshot, Tenant, World, check, compile, in_order, parse,
+    read, rule_set, snapshot,
 };
 use graylane_rules::{IdSet, Rules, encode};
 use std::collections::BTreeMap;
@@ -41,12 +42,16 @@ fn judged(text: &str, offline: bool) -> String {
         world = World::offline(&tenant);
     } else {
         world.hosts.insert("cards.retail.svc.cluster.local".into(), claim);
-        world.baselines.insert("audit".into(), "v7".into());
+        let hosts = vec!["audit.local".into(), "audit-2.local".into(), "audit-3.local".into()];
+        world.baselines.insert("audit".into(), Baseline { version: "v7".into(), hosts });
     }
-    let plan = match parse(text) {
-        Ok(plan) => plan,
-        Err(problems) => return format!("not read\n{}", told(&problems)),
-    };
+    let (plan, mut problems) = read(text);
+    assert_eq!(parse(text).ok(), plan.clone().filter(|_| problems.is_empty()));
+    let Some(plan) = plan else { return format!("not read\n{}", told(&problems)) };
+    if !problems.is_empty() {
+        problems.extend(check(&plan, &world));
+        return format!("refused\n{}", told(&in_order(problems)));
+    }
     let problems = check(&plan, &world);
     match snapshot(&plan, &world) {
         Ok(snapshot) => format!("accepted\n{}{}", told(&problems), staged(&snapshot, &tenant)),

@@ -8,7 +8,8 @@
 )]
 
 use graylane_plan::{
-    Ids, ListRef, MAX_PLAN_BYTES, Problem, ReleasePlan, Tenant, World, check, parse, parse_scope,
+    Ids, ListRef, MAX_PLAN_BYTES, Problem, ReleasePlan, Tenant, World, check, in_order, parse, parse_scope,
+    read,
 };
 use graylane_rules::IdSet;
 use graylane_rules::limits::{MAX_HOSTS, MAX_SERVICES, MAX_STAGES};
@@ -131,7 +132,55 @@ fn a_list_that_all_stages_share_counts_once() {
         stage.scope.percent = Some(graylane_plan::Percentage::new(&format!("{percent}")));
         stage.scope.all = false;
     }
-    assert_eq!(told(&check(&plan, &World::new(&tenant, &lists))), [""; 0]);
+    let told = told(&check(&plan, &World::new(&tenant, &lists)));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("warning: spec.stages[63].scope: finishing"), "{told:?}");
+}
+
+/// Each stage has less than the one before, of the same ids or of others. Two thousand pairs of stages share ids, and
+/// each of the ids is looked at once.
+#[test]
+fn a_million_ids_whose_percentages_fall_are_told_once_for_each_stage() {
+    let ids = |from: usize| (from..from + 500_000).map(|id| format!("{id:07}")).collect::<IdSet>();
+    let lists =
+        BTreeMap::from([("one".to_owned(), Arc::new(ids(0))), ("other".to_owned(), Arc::new(ids(499_900)))]);
+    let tenant = Tenant::with_defaults("retail");
+    let mut plan = with_stages(MAX_STAGES);
+    for (stage, falling) in plan.spec.stages.iter_mut().zip(0..) {
+        let name = if falling % 2 == 0 { "one" } else { "other" };
+        let list = Ids::List(ListRef { list: name.into() });
+        stage.scope.include = BTreeMap::from([("teller".to_owned(), list)]);
+        stage.scope.percent = Some(graylane_plan::Percentage::new(&format!("{}", 100 - falling)));
+        stage.scope.all = false;
+    }
+    let told = told(&check(&plan, &World::new(&tenant, &lists)));
+    assert_eq!(
+        told[0],
+        "spec.stages[1].scope.include.teller: \"0499900\" and 99 more were let in at 100% by stage \"s0\" already, \
+         which letting in at 99% does not take back: stages only widen; leave percent out, or remove here what is let \
+         in already"
+    );
+    // Stage 2 repeats all ids of stage 0, stage 3 those of stages 0 and 1, and so on; and the last one is not all.
+    assert!(
+        told[1].starts_with("spec.stages[2].scope.include.teller: \"0000000\" and 499999 more were let in")
+    );
+    assert!(
+        told[3].starts_with("spec.stages[3].scope.include.teller: \"0500000\" and 499899 more were let in")
+    );
+    assert_eq!(told.len(), 1 + 31 + 2 * 31 + 1);
+}
+
+#[test]
+fn what_reading_and_checking_find_comes_in_one_order_and_the_counts_last() {
+    let fields: String = (0..150).map(|at| format!("x{at}: 1\n")).collect();
+    let (plan, mut problems) = read(&format!("{PLAN}{fields}").replace("tenant: retail", "tenant: -retail"));
+    let plan = plan.unwrap();
+    let tenant = Tenant::with_defaults(plan.metadata.tenant.clone());
+    problems.extend(check(&plan, &World::offline(&tenant)));
+    let told = told(&in_order(problems));
+    assert_eq!(told.len(), graylane_plan::MAX_PROBLEMS + 2);
+    assert!(told[0].starts_with("metadata.tenant: \"-retail\" cannot name a tenant; "), "{told:?}");
+    assert_eq!(told.last().unwrap(), "and 50 more errors; cure those above first");
 }
 
 #[test]
@@ -164,6 +213,10 @@ fn long_texts_and_alias_bombs_are_refused() {
 fn a_scope_alone_is_read_with_paths_that_begin_with_scope() {
     let scope = parse_scope("include: { teller: [T1] }\npercent: 5").unwrap();
     assert_eq!(scope.include["teller"], Ids::Inline(vec!["T1".into()]));
+    assert_eq!(
+        told(&parse_scope(" ").unwrap_err()),
+        ["scope: the text is empty; write a scope, like { include: { teller: [T1] } }"]
+    );
     let told = told(&parse_scope("{ inclde: {}, include: { teller: T1 } }").unwrap_err());
     assert!(told[0].starts_with("scope.inclde: is no known field; did you mean \"include\"?"), "{told:?}");
     assert!(told[1].starts_with("scope.include.teller: string \"T1\" is not what belongs here"), "{told:?}");

@@ -3,10 +3,10 @@
 use super::head::check_name;
 use crate::model::{ReleasePlan, ServiceSpec};
 use crate::problem::{Problems, element, field, shown};
-use crate::world::World;
+use crate::world::{Baseline, World};
 use graylane_rules::is_host;
 use graylane_rules::limits::{MAX_HOST_BYTES, MAX_HOSTS, MAX_SERVICES};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PATH: &str = "spec.services";
 
@@ -59,17 +59,28 @@ fn check_versions(path: &str, service: &ServiceSpec, world: &World<'_>, problems
         );
         problems.error(field(path, "gray"), message);
     }
-    match world.baselines.get(&service.name) {
-        Some(baseline) if *baseline != service.stable => {
-            let message = format!(
-                "{} is not what service {} runs, which is {}; write stable: {baseline}",
-                shown(&service.stable),
-                service.name,
-                shown(baseline)
-            );
-            problems.error(field(path, "stable"), message);
-        }
-        _ => {}
+    if let Some(baseline) = world.baselines.get(&service.name) {
+        check_baseline(path, service, baseline, problems);
+    }
+}
+
+/// A release starts from what the service runs, on every host where it runs it.
+fn check_baseline(path: &str, service: &ServiceSpec, baseline: &Baseline, problems: &mut Problems) {
+    let version = &baseline.version;
+    if *version != service.stable {
+        let message = format!(
+            "{} is not what service {} runs, which is {}; write stable: {version}",
+            shown(&service.stable),
+            service.name,
+            shown(version)
+        );
+        problems.error(field(path, "stable"), message);
+    }
+    let hosts: BTreeSet<&String> = service.hosts.iter().collect();
+    for host in baseline.hosts.iter().filter(|host| !hosts.contains(host)) {
+        let (host, name) = (shown(host), shown(&service.name));
+        let message = format!("host {host} of service {name} runs its baseline {version}; keep it in hosts");
+        problems.error(field(path, "hosts"), message);
     }
 }
 

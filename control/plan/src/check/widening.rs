@@ -5,7 +5,7 @@ use crate::problem::{Problems, element, field, shown};
 use crate::snapshot::{ResolvedIds, ResolvedScope};
 use crate::world::Tenant;
 use graylane_rules::{IdSet, IdSetBuilder};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ids of one dimension, both let in and kept out, that are followed to their stages. A plan with more is refused
 /// for these.
@@ -174,28 +174,46 @@ fn warn_of_wider(stages: &[Stage<'_>], at: usize, tenant: &Tenant, problems: &mu
     }
 }
 
+/// `"T1" was`, or `"T1" and 2 more were`.
+pub(super) fn who(id: &[u8], count: usize, one: &str, many: &str) -> String {
+    let id = shown(&String::from_utf8_lossy(id));
+    match count {
+        1 => format!("{id} {one}"),
+        count => format!("{id} and {} more {many}", count - 1),
+    }
+}
+
+/// Where an id stands in what is written at `path`: its place in an inline list, or the list as a whole.
+pub(super) fn ids_path(
+    path: &str,
+    ids_by_dimension: &BTreeMap<String, Ids>,
+    dimension: &str,
+    id: &[u8],
+) -> String {
+    let path = field(path, dimension);
+    match ids_by_dimension.get(dimension) {
+        Some(Ids::Inline(ids)) => {
+            let place = ids.iter().position(|inline| inline.as_bytes() == id);
+            place.map_or(path.clone(), |place| element(&path, place))
+        }
+        _ => path,
+    }
+}
+
 // === impl Contest ===
 
 impl Contest<'_> {
-    /// `"T1" was`, or `"T1" and 2 more were`.
     fn who(&self, one: &str, many: &str) -> String {
-        let id = shown(&String::from_utf8_lossy(self.id));
         match self.count {
-            1 => format!("{id} {one}"),
-            MAX_CONTESTED => format!("{id} and at least {} more {many}", MAX_CONTESTED - 1),
-            count => format!("{id} and {} more {many}", count - 1),
+            MAX_CONTESTED => {
+                let id = shown(&String::from_utf8_lossy(self.id));
+                format!("{id} and at least {} more {many}", MAX_CONTESTED - 1)
+            }
+            count => who(self.id, count, one, many),
         }
     }
 
-    /// Where the first of the ids stands: its place in an inline list, or the list as a whole.
-    fn path(&self, stage: &Stage<'_>, side: &str, ids: &std::collections::BTreeMap<String, Ids>) -> String {
-        let path = field(&field(&stage.path, side), self.dimension);
-        match ids.get(self.dimension) {
-            Some(Ids::Inline(ids)) => {
-                let place = ids.iter().position(|id| id.as_bytes() == self.id);
-                place.map_or(path.clone(), |place| element(&path, place))
-            }
-            _ => path,
-        }
+    fn path(&self, stage: &Stage<'_>, side: &str, ids: &BTreeMap<String, Ids>) -> String {
+        ids_path(&field(&stage.path, side), ids, self.dimension, self.id)
     }
 }
