@@ -9,14 +9,9 @@ mod rules;
 
 use crate::daemon::Daemon;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use std::sync::Arc;
-use std::time::Duration;
-use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
-
-/// How long one request may take: the largest list on a slow disk.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The description of the API.
 #[derive(OpenApi)]
@@ -47,6 +42,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
         rules::get,
         rules::bytes,
         rules::baselines,
+        rules::clear_baseline,
         rules::proxies,
     )
 )]
@@ -75,6 +71,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/tenants/{tenant}/rules", get(rules::get))
         .route("/tenants/{tenant}/rules/bytes", get(rules::bytes))
         .route("/baselines", get(rules::baselines))
+        .route("/tenants/{tenant}/baselines/{service}", delete(rules::clear_baseline))
         .route("/proxies", get(rules::proxies))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())));
     Router::new()
@@ -83,7 +80,6 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/readyz", get(async || "ok"))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT))
         .layer(tower_http::trace::TraceLayer::new_for_http())
         .with_state(daemon)
 }

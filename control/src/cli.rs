@@ -1,23 +1,33 @@
 //! The command line.
 
+mod baseline;
 mod client;
+mod error;
 mod explain;
 mod list;
+mod offline;
 mod order;
 mod output;
 mod plan;
+mod problem;
 mod proxies;
 mod serve;
+mod tenant;
+
+pub(crate) use error::CliError;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use client::{Client, ClientError};
-use std::path::PathBuf;
+use client::Client;
 use std::process::ExitCode;
-use thiserror::Error;
 
 /// Gray releases for channel applications in an Envoy mesh.
 ///
-/// Exit codes: 0 done, 1 refused (nothing changed), 2 wrong usage, 3 failed or not reachable (trying again may help).
+/// Exit codes: 0 done; 1 refused, nothing changed; 2 wrong usage; 3 failed, not reachable or not in time: trying again may
+/// help, but where the message says that a change may have been done, read it again first.
+///
+/// Answers go to standard output. What goes wrong is told on standard error: in words or, with `-o json`, as one object
+/// with `detail`, `errors` (a list of `path` and `message`) and, when the daemon refused, its `status` and `title`. Only
+/// wrong usage is always told in words.
 #[derive(Parser)]
 #[command(name = "graylane", version, max_term_width = 110)]
 pub struct Cli {
@@ -28,6 +38,8 @@ pub struct Cli {
     #[arg(
         long,
         global = true,
+        value_name = "URL",
+        value_parser = client::parse_server,
         env = "GRAYLANE_SERVER",
         hide_env_values = true,
         default_value = "http://127.0.0.1:18080"
@@ -59,6 +71,9 @@ enum Command {
     /// Upload and read named id lists
     #[command(subcommand)]
     List(list::ListCommand),
+    /// Read the baselines that finished orders left, and clear them
+    #[command(subcommand)]
+    Baseline(baseline::BaselineCommand),
     /// Tell which version a request gets, and why
     Explain(explain::Explain),
     /// Show what each proxy should run, acknowledged and runs
@@ -68,31 +83,6 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-/// Why a command did not succeed.
-#[derive(Debug, Error)]
-pub(crate) enum CliError {
-    /// The daemon was asked, and did not do it.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The input cannot be used.
-    #[error("{0}")]
-    Refused(String),
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Waiting took too long.
-    #[error("{0}")]
-    TimedOut(String),
-    /// The daemon could not run.
-    #[error("{0:#}")]
-    Serve(anyhow::Error),
 }
 
 /// What every command that talks to the daemon needs.
@@ -113,18 +103,22 @@ impl Cli {
             Command::Plan(plan) => plan.run(&session),
             Command::Order(order) => order.run(&session),
             Command::List(list) => list.run(&session),
+            Command::Baseline(baseline) => baseline.run(&session),
             Command::Explain(explain) => explain.run(&session),
             Command::Proxies(proxies) => proxies.run(&session),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "graylane", &mut std::io::stdout());
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "graylane", &mut script);
+                output::print(&String::from_utf8_lossy(&script).trim_end())
             }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("graylane: {error}");
-                ExitCode::from(error.exit_code())
+                let code = error.exit_code();
+                self.output.complain(&error.into_problem());
+                ExitCode::from(code)
             }
         }
     }
@@ -145,18 +139,6 @@ impl Cli {
         command.build();
         add(&mut help, "", &mut command);
         help
-    }
-}
-
-// === impl CliError ===
-
-impl CliError {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Client(error) => error.exit_code(),
-            Self::Refused(_) | Self::Read { .. } => 1,
-            Self::TimedOut(_) | Self::Serve(_) => 3,
-        }
     }
 }
 

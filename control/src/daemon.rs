@@ -12,21 +12,22 @@ mod state;
 mod views;
 
 pub use error::ActionError;
-pub use orders::{OrderAction, StartOrder};
+pub use orders::{OrderAction, OrderFilter, StartOrder};
 pub use views::{
-    BaselineView, Convergence, ExplainView, ListView, OrderView, PlanApplied, PlanSummary, PlanView,
-    ProblemView, ProxyView, RulesView, ServiceView, StageView, StepView,
+    BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied, PlanSummary,
+    PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageView, StepView,
 };
 
 use crate::clock;
 use crate::config::Config;
 use crate::store::Store;
+use graylane_order::{Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
-use graylane_xds::{Publication, Xds};
-use state::{Draft, State};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use graylane_xds::{ProxyStatus, Xds};
+use state::{Draft, Known, State};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often orders are looked at even though no proxy moved: hold times pass.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,12 +35,21 @@ const TICK: Duration = Duration::from_secs(1);
 /// The least time between two looks, so that ten thousand acknowledgements are not ten thousand looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a proxy whose stream ended still counts. It may carry traffic all the same, with the rules that it has;
+/// most come back within Envoy's longest back-off of 30 seconds.
+const LAGGARD_GRACE: Duration = Duration::from_secs(60);
+
+/// How long after its start the daemon waits for as many proxies as there were at the last publish, before it takes
+/// those that are there for all.
+const RECONNECT_GRACE: Duration = Duration::from_secs(30);
+
 /// Owns everything the daemon knows.
 pub struct Daemon {
-    state: Mutex<State>,
+    known: Mutex<Known>,
     store: Store,
     xds: Xds,
     config: Config,
+    opened: Instant,
 }
 
 // === impl Daemon ===
@@ -49,22 +59,40 @@ impl Daemon {
     /// they would be told that there are no rules.
     ///
     /// # Errors
-    /// When the store cannot be read, or what it holds cannot be compiled.
+    /// When the store cannot be read, what it holds cannot be compiled, or the configuration has other headers for a
+    /// tenant in use.
     pub fn open(store: Store, config: Config, xds: Xds) -> Result<Self, ActionError> {
-        let tenant = |name: &str| config.tenant(name).unwrap_or_else(|| Tenant::with_defaults(name));
-        let state = State::load(&store, tenant)?;
-        let mut draft = Draft::new(&state);
-        for name in state.tenants.keys() {
-            let record = store
-                .list(&state::rules_key(name))?
-                .into_iter()
-                .find(|(key, _)| *key == state::rules_key(name));
-            let record = record.map(|(key, stored)| state::read(&key, &stored.bytes)).transpose()?;
-            draft.republish(name, record)?;
-        }
-        let daemon = Self { state: Mutex::new(state), store, xds, config };
-        daemon.commit(&mut daemon.state(), draft)?;
+        let (known, mut published) = Known::load(&store)?;
+        let daemon = Self { known: Mutex::new(known), store, xds, config, opened: Instant::now() };
+        daemon.change(|draft| {
+            let tenants: Vec<Arc<Tenant>> =
+                draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
+            for stored in tenants {
+                daemon.reconcile(draft, &stored)?;
+                draft.republish(&stored.name, published.remove(&stored.name))?;
+            }
+            Ok(())
+        })?;
         Ok(daemon)
+    }
+
+    /// Gives a stored tenant the headers of the configuration, if no rules depend on those that it had.
+    fn reconcile(&self, draft: &mut Draft<'_>, stored: &Tenant) -> Result<(), ActionError> {
+        let configured = self.config.tenant(&stored.name);
+        if configured.as_ref() == Some(stored) {
+            return Ok(());
+        }
+        let is_used = draft.state.active_orders(&stored.name).next().is_some()
+            || draft.state.tenant(&stored.name).is_ok_and(|entry| !entry.baselines.is_empty());
+        match configured {
+            Some(configured) if !is_used => draft.put_tenant(configured),
+            None if !is_used => Ok(()),
+            configured => Err(ActionError::TenantChanged {
+                tenant: stored.name.clone(),
+                stored: headers(stored),
+                configured: configured.as_ref().map_or_else(|| "no such tenant".to_owned(), headers),
+            }),
+        }
     }
 
     /// Follows the proxies: orders go on by themselves where they may. Returns when the xDS server is gone.
@@ -75,9 +103,7 @@ impl Daemon {
             if matches!(moved, Ok(Err(_))) {
                 return;
             }
-            if let Err(error) = tokio::task::block_in_place(|| self.observe_orders()) {
-                tracing::error!(%error, "cannot follow the orders");
-            }
+            tokio::task::block_in_place(|| self.observe_orders());
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -88,48 +114,64 @@ impl Daemon {
         self.xds.proxies().into_iter().map(ProxyView::from).collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock was held left the state as it was: it is replaced whole, at the end.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic while the lock was held left everything as it was: the state is replaced whole, at the end.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one action on a copy of the state and commits it.
-    fn change<T>(&self, action: impl FnOnce(&mut Draft) -> Result<T, ActionError>) -> Result<T, ActionError> {
-        let mut state = self.state();
-        let mut draft = Draft::new(&state);
+    /// Runs one action on a copy of the state. What it changed is made ready for the proxies, written to the store,
+    /// becomes the state, and is published, in this order and under one lock. Only the steps before the store can fail,
+    /// and the store itself.
+    fn change<T>(
+        &self,
+        action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
+    ) -> Result<T, ActionError> {
+        let proxies = self.xds.proxies();
+        let mut known = self.known();
+        let mut draft = Draft::new(&known, &proxies);
         let done = action(&mut draft)?;
-        self.commit(&mut state, draft)?;
+        let prepared = match draft.has_new_rules {
+            true => Some(self.xds.prepare(&draft.state.publications())?),
+            false => None,
+        };
+        let drafted = draft.finish();
+        known.commit(drafted, &self.store)?;
+        if let Some(prepared) = prepared {
+            self.xds.publish(prepared);
+        }
         Ok(done)
     }
 
-    /// Writes the draft to the store, then makes it the state and publishes its rules. The state's lock is held all the
-    /// while, so that publishes keep the order of commits.
-    fn commit(&self, state: &mut State, draft: Draft) -> Result<(), ActionError> {
-        let has_new_rules = draft.has_new_rules;
-        *state = draft.commit(&self.store)?;
-        if !has_new_rules {
-            return Ok(());
+    /// How far the tenant's published rules got. Right after a start, proxies that were there at the last publish are
+    /// missing until they are back.
+    fn convergence(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> Convergence {
+        let published = state.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
+        let revision = published.map_or(0, |published| published.rules.revision());
+        let mut convergence = Convergence::of(tenant, revision, proxies);
+        if self.opened.elapsed() < RECONNECT_GRACE {
+            convergence.total = convergence.total.max(published.map_or(0, |published| published.proxies));
         }
-        let rules =
-            state.tenants.iter().filter_map(|(tenant, entry)| Some((tenant, entry.published.as_ref()?)));
-        let publications = rules.map(|(tenant, published)| Publication {
-            tenant: tenant.clone(),
-            revision: published.rules.revision(),
-            rules: published.bytes.clone(),
-        });
-        // Names, sizes and revisions were checked on the way here: what is refused now is a bug, and no proxy sees it.
-        Ok(self.xds.publish(publications.collect())?)
+        convergence
     }
 
     /// Steps every active order with what was observed of its proxies.
-    fn observe_orders(&self) -> Result<(), ActionError> {
+    fn observe_orders(&self) {
         let proxies = self.xds.proxies();
         let now = clock::now();
-        let active: Vec<u64> = {
-            let state = self.state();
-            state.orders.values().filter(|order| order.is_active()).map(|order| order.id).collect()
+        let moving: Vec<u64> = {
+            let known = self.known();
+            let active = known.state.orders.values().filter(|order| order.is_active());
+            let moves = |order: &&Arc<Order>| {
+                let seen = self.convergence(&known.state, order.tenant(), &proxies).seen();
+                order.step(Event::Observed(seen), now).is_ok_and(|(next, _)| next != ***order)
+            };
+            active.filter(moves).map(|order| order.id).collect()
         };
-        active.into_iter().try_for_each(|id| self.observe_order(id, &proxies, now))
+        for id in moving {
+            if let Err(error) = self.observe_order(id, now) {
+                tracing::error!(order = id, %error, "an order cannot go on");
+            }
+        }
     }
 
     /// Loads bytes as the filter does.
@@ -139,4 +181,11 @@ impl Daemon {
             message: error.to_string(),
         })
     }
+}
+
+/// The headers of a tenant, for people.
+fn headers(tenant: &Tenant) -> String {
+    let dimensions =
+        tenant.dimensions.iter().map(|dimension| format!("{} from {}", dimension.name, dimension.header));
+    format!("{}, version to {}", dimensions.collect::<Vec<_>>().join(", "), tenant.output_header)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod command_line;
 mod daemon;
 
 use daemon::{Daemon, run};
@@ -181,6 +182,28 @@ fn what_http_carries_has_its_limits() {
     }
     assert_eq!(daemon.json(&["order", "list"], ""), json!([]));
     assert_eq!(daemon.json(&["list", "list"], ""), json!([]));
+}
+
+#[test]
+fn a_body_of_the_wrong_shape_is_refused_with_its_field() {
+    let (daemon, _data) = started();
+    for (path, body, field, message) in [
+        ("orders", r#"{"plan":5}"#, "plan", "expected a string"),
+        ("orders", r#"{"plan":"loan-2026-11","plam":1}"#, "plam", "unknown field `plam`"),
+        ("orders", "{}", "", "missing field `plan`"),
+        ("orders", "{", "", "EOF"),
+        ("orders", r#"{"plan":"loan-2026-11"} 1"#, "", "trailing characters"),
+        ("orders/1/rollback", r#"{"services":"loan"}"#, "services", "expected a sequence"),
+        ("orders/1/rollback", r#"{"services":["loan",7]}"#, "services[1]", "expected a string"),
+    ] {
+        let json = [("content-type", "application/json")];
+        let answer = daemon.request("POST", &format!("/api/v1/{path}"), &json, body.as_bytes());
+        assert_eq!((answer.status, &answer.json["errors"][0]["path"]), (422, &json!(field)), "{body}");
+        let (detail, said) = (&answer.json["detail"], &answer.json["errors"][0]["message"]);
+        assert!(said.as_str().unwrap().contains(message), "{body}: {said}");
+        let start = if field.is_empty() { String::new() } else { format!("{field}: ") };
+        assert_eq!(*detail, json!(format!("{start}{}", said.as_str().unwrap())));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::id_set::IdSet;
 use crate::limits::*;
 use crate::model::{Action, Entry, Group, RuleSet, Service, Table, is_header_name, is_host, is_name};
-use crate::wire::{FORMAT, HASHED_HEADER_BYTES, MAGIC, MIN_READER, Writer};
+use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, MIN_READER, Writer};
 use crate::xxh64::xxh64;
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ pub enum EncodeError {
 /// When a name is invalid or occurs twice, a table points at nothing, or a limit of [`limits`](crate::limits) is passed.
 pub fn encode(rules: &RuleSet, revision: u64) -> Result<Vec<u8>, EncodeError> {
     let content = content(rules)?;
-    within("bytes of the rule set", content.len(), MAX_RULES_BYTES)?;
+    within("bytes of the rule set", HEADER_BYTES + content.len(), MAX_RULES_BYTES)?;
     let mut header = Writer::default();
     header.bytes.extend_from_slice(&MAGIC);
     header.u16(FORMAT);

@@ -1,6 +1,6 @@
 //! The rule set as the filter reads it: self-contained bytes, and the decision they lead to.
 //!
-//! [`encode`] turns a [`RuleSet`] into bytes, [`Rules::load`] checks such bytes once, and [`Rules::decide`] answers
+//! [`encode()`] turns a [`RuleSet`] into bytes, [`Rules::load`] checks such bytes once, and [`Rules::decide`] answers
 //! for a request from then on with no allocation and no error. The crate does no IO, has no clock and depends on
 //! nothing, so that the filter, the daemon's `explain` and the benchmarks decide with the very same code.
 #![no_std]

@@ -21,7 +21,7 @@ pub const MAX_SERVICES: usize = 4_096;
 /// Hosts of one rule set, over all services.
 pub const MAX_HOSTS: usize = 16_384;
 
-/// Stages of one plan, and so at most twice as many groups at one level.
+/// Stages of one plan.
 pub const MAX_STAGES: usize = 64;
 
 /// Groups of one level of one table: each stage may exclude, let in, and let in a percentage.
@@ -30,5 +30,5 @@ pub const MAX_GROUPS: usize = 3 * MAX_STAGES;
 /// Tables and id sets of one rule set; both are shared, so this is far more than services need.
 pub const MAX_SECTIONS: usize = 65_536;
 
-/// Bytes of an encoded rule set. A proxy keeps one copy for each worker and one for its main thread.
+/// Bytes of an encoded rule set, its header among them. A proxy keeps one copy for each worker and one for its main thread.
 pub const MAX_RULES_BYTES: usize = 16 << 20;

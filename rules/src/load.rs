@@ -109,7 +109,7 @@ impl Rules {
     /// Checks `bytes` and keeps them. Takes time in proportion to their length.
     ///
     /// # Errors
-    /// When the bytes are not what [`encode`](crate::encode) writes, or pass a limit of [`limits`](crate::limits).
+    /// When the bytes are not what [`encode`](crate::encode()) writes, or pass a limit of [`limits`](crate::limits).
     pub fn load(bytes: Vec<u8>) -> Result<Self, LoadError> {
         let head = Head::read(&bytes)?;
         let mut reader = Reader::new(&bytes, HEADER_BYTES);
@@ -328,7 +328,7 @@ impl Head {
             return Err(LoadError::Format { needed, supported: FORMAT });
         }
         let length = reader.u32("length")?;
-        let length = reader.count("bytes of the rule set", length, MAX_RULES_BYTES)?;
+        let length = reader.count("bytes of the rule set", length, MAX_RULES_BYTES - HEADER_BYTES)?;
         let (revision, content_hash) = (reader.u64("revision")?, reader.u64("content hash")?);
         let header = bytes.get(..HASHED_HEADER_BYTES).unwrap_or_default();
         if reader.u64("header hash")? != xxh64(0, header) {

@@ -17,16 +17,17 @@ pub struct Order {
     pub plan: ReleasePlan,
     /// What was started: the hash of plan and lists.
     pub content_hash: String,
-    /// The content of each named list that the plan used when the order started, by its name.
-    pub lists: BTreeMap<String, String>,
+    /// For each stage, the content hash of each named list in its scope, by the list's name: as it was when the order
+    /// started or the stage was adjusted.
+    pub lists_by_stage: Vec<BTreeMap<String, String>>,
     /// Where the order is in its life.
     pub phase: Phase,
     /// The current stage: an index into the plan's stages.
     pub stage: usize,
     /// Since when it is the current stage.
     pub stage_since: Timestamp,
-    /// The scope of each stage as it holds now; `adjust` changes the current one.
-    pub scopes: Vec<Scope>,
+    /// The scopes that hold in place of the plan's, by the stage that was adjusted.
+    pub adjusted: BTreeMap<usize, Scope>,
     /// The state of each service, by its name.
     pub services: BTreeMap<String, ServiceState>,
     /// What happened, oldest first.
@@ -44,8 +45,8 @@ pub struct Start {
     pub plan: ReleasePlan,
     /// The hash of plan and lists.
     pub content_hash: String,
-    /// The content hash of each named list in the plan, by its name.
-    pub lists: BTreeMap<String, String>,
+    /// For each stage, the content hash of each named list in its scope, by the list's name.
+    pub lists_by_stage: Vec<BTreeMap<String, String>>,
     /// Who starts it.
     pub actor: Actor,
 }
@@ -113,6 +114,13 @@ impl Order {
     #[must_use]
     pub fn current_stage(&self) -> Option<&StageSpec> {
         self.plan.spec.stages.get(self.stage)
+    }
+
+    /// The scope of a stage as it holds now.
+    #[must_use]
+    pub fn scope(&self, stage: usize) -> Option<&Scope> {
+        let planned = || self.plan.spec.stages.get(stage).map(|stage| &stage.scope);
+        self.adjusted.get(&stage).or_else(planned)
     }
 
     /// How long the current stage has still to be held at `now`; zero when it need not.

@@ -24,7 +24,7 @@ pub enum Event {
         actor: Actor,
         /// The scope in place of the one that holds.
         scope: Box<Scope>,
-        /// The content hash of each named list in the scope that the order did not know yet, by its name.
+        /// The content hash of each named list in the scope, by the list's name.
         lists: BTreeMap<String, String>,
     },
     /// Put services back to their baseline.
@@ -128,18 +128,18 @@ impl Order {
     /// # Errors
     /// When the reason is too long.
     pub fn start(start: Start, now: Timestamp) -> Stepped {
-        let Start { id, plan, content_hash, lists, actor } = start;
+        let Start { id, plan, content_hash, lists_by_stage, actor } = start;
         check_reason(&actor)?;
         let services =
             plan.spec.services.iter().map(|service| (service.name.clone(), ServiceState::default()));
         let mut order = Self {
             id,
             content_hash,
-            lists,
+            lists_by_stage,
             phase: Phase::Running,
             stage: 0,
             stage_since: now,
-            scopes: plan.spec.stages.iter().map(|stage| stage.scope.clone()).collect(),
+            adjusted: BTreeMap::new(),
             services: services.collect(),
             timeline: Vec::new(),
             version: 0,
@@ -199,10 +199,10 @@ impl Order {
             }
         }
         let mut next = self.clone();
-        if let Some(slot) = next.scopes.get_mut(self.stage) {
-            *slot = scope;
+        next.adjusted.insert(self.stage, scope);
+        if let Some(pinned) = next.lists_by_stage.get_mut(self.stage) {
+            *pinned = lists;
         }
-        next.lists.extend(lists);
         next.note(now, actor, format!("adjusted the scope of stage {:?}", self.stage_name(self.stage)));
         Ok((next, vec![Effect::Publish]))
     }

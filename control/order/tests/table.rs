@@ -1,6 +1,11 @@
 //! Every event in every phase has a defined answer, and the laws hold on every road through them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 use graylane_order::{Actor, Effect, Event, Order, Phase, Refused, Seen, Start};
 use graylane_plan::{Batch, ReleasePlan, Scope, Span};
@@ -33,8 +38,13 @@ fn plan(batch: Batch) -> ReleasePlan {
 }
 
 fn started(batch: Batch) -> Order {
-    let start =
-        Start { id: 7, plan: plan(batch), content_hash: "h".into(), lists: BTreeMap::new(), actor: actor() };
+    let start = Start {
+        id: 7,
+        plan: plan(batch),
+        content_hash: "h".into(),
+        lists_by_stage: vec![BTreeMap::new(); 3],
+        actor: actor(),
+    };
     Order::start(start, at(0)).unwrap().0
 }
 
@@ -231,7 +241,7 @@ proptest! {
             prop_assert_eq!(next == order, next.version == order.version, "a version grows with each change");
             let may_advance = matches!(event, Event::Advance { seen, .. } if seen.is_converged());
             prop_assert!(next.stage == order.stage || may_advance, "no stage is left before it converged");
-            let moved = next.gray_services().ne(order.gray_services()) || next.scopes != order.scopes;
+            let moved = next.gray_services().ne(order.gray_services()) || next.adjusted != order.adjusted;
             prop_assert!(!moved || effects.contains(&Effect::Publish), "what requests get changes by a publish");
             for (name, state) in &next.services {
                 prop_assert!(state.stages_entered >= order.services[name].stages_entered, "stages only widen");

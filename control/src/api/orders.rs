@@ -1,8 +1,8 @@
 //! `/orders`.
 
 use crate::api::problem::Problem;
-use crate::api::request::{Body, IfMatch, Path, Query, actor, run};
-use crate::daemon::{Daemon, OrderAction, OrderView, StartOrder};
+use crate::api::request::{Body, IfMatch, Path, Query, actor, bad_field, run};
+use crate::daemon::{Daemon, OrderAction, OrderFilter, OrderSummary, OrderView, StartOrder};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -11,13 +11,25 @@ use utoipa::{IntoParams, ToSchema};
 
 type Answer = Result<Json<OrderView>, Problem>;
 
+/// Orders that a list has unless it is asked for more or fewer.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Orders that one list may have.
+const MAX_LIMIT: usize = 1_000;
+
 /// Which orders to list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
+    /// Only those of this tenant.
+    tenant: Option<String>,
     /// Only those that are not rolled back or finished.
     #[serde(default)]
     active: bool,
+    /// At most so many.
+    #[serde(default = "default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: usize,
 }
 
 /// Why something is done.
@@ -64,12 +76,20 @@ pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, Body(start): Body<S
 }
 
 /// List orders, newest first.
-#[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(Filter), responses((status = 200, body = Vec<OrderView>)))]
+#[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(Filter),
+    responses((status = 200, body = Vec<OrderSummary>), (status = 400, body = Problem)))]
 pub(crate) async fn list(
     State(daemon): State<Arc<Daemon>>,
     Query(filter): Query<Filter>,
-) -> Result<Json<Vec<OrderView>>, Problem> {
-    run(daemon, move |daemon| Ok(daemon.orders(filter.active))).await.map(Json)
+) -> Result<Json<Vec<OrderSummary>>, Problem> {
+    let Filter { tenant, active, limit } = filter;
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let message =
+            format!("{limit} is not 1 to {MAX_LIMIT}; ask for fewer, of one tenant or only active ones");
+        return Err(bad_field("limit", message));
+    }
+    let filter = OrderFilter { tenant, active, limit };
+    run(daemon, move |daemon| Ok(daemon.orders(&filter))).await.map(Json)
 }
 
 /// Read an order.
@@ -129,6 +149,10 @@ pub(crate) async fn finish(
     Body(Reason { reason }): Body<Reason>,
 ) -> Answer {
     act(daemon, id, if_match, OrderAction::Finish, reason).await
+}
+
+const fn default_limit() -> usize {
+    DEFAULT_LIMIT
 }
 
 async fn act(

@@ -29,6 +29,15 @@ impl Problem {
     pub(crate) fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
         Self { status: status.as_u16(), title, detail: detail.into(), errors: Vec::new() }
     }
+
+    /// A problem of one field; the path is empty when it is of the whole.
+    pub(crate) fn of_field(status: StatusCode, title: &'static str, field: ProblemView) -> Self {
+        let detail = match field.path.as_str() {
+            "" => field.message.clone(),
+            path => format!("{path}: {}", field.message),
+        };
+        Self { errors: vec![field], ..Self::new(status, title, detail) }
+    }
 }
 
 impl IntoResponse for Problem {
@@ -52,7 +61,8 @@ impl From<ActionError> for Problem {
                 (S::UNPROCESSABLE_ENTITY, "invalid")
             }
             ActionError::Refused(_) => (S::CONFLICT, "refused in this phase"),
-            ActionError::Rules { .. } => (S::UNPROCESSABLE_ENTITY, "rules too large"),
+            ActionError::Rules { .. } => (S::UNPROCESSABLE_ENTITY, "rules cannot be compiled"),
+            ActionError::TenantChanged { .. } => (S::CONFLICT, "tenant changed"),
             ActionError::Publish(_) => (S::UNPROCESSABLE_ENTITY, "cannot be published"),
             ActionError::Store(StoreError::Conflict { .. }) => (S::CONFLICT, "changed in the meantime"),
             ActionError::Store(_) => (S::SERVICE_UNAVAILABLE, "store failed"),

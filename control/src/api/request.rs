@@ -1,7 +1,7 @@
 //! What a request carries: its body, within a limit, and the version that its caller saw.
 
 use crate::api::problem::Problem;
-use crate::daemon::{ActionError, Daemon};
+use crate::daemon::{ActionError, Daemon, ProblemView};
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -9,12 +9,17 @@ use futures::StreamExt as _;
 use graylane_order::Actor;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a body: the longest list, and more than the longest plan.
 pub(crate) const MAX_BODY_BYTES: usize = graylane_plan::MAX_LIST_BYTES;
 
 /// Bytes of a body with an action.
 const MAX_ACTION_BYTES: usize = graylane_plan::MAX_PLAN_BYTES;
+
+/// How long a body may take to come: the longest list on a slow line. Clients that send nothing are not waited for, and
+/// what an action takes after that is just awaited.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A body as text.
 pub(crate) struct Text(pub(crate) String);
@@ -53,7 +58,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request, MAX_BODY_BYTES).await.map(Self)
+        read_in(BODY_TIMEOUT, request, MAX_BODY_BYTES).await.map(Self)
     }
 }
 
@@ -69,11 +74,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let detail = "content-type has to be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported media type", detail));
         }
-        let text = read(request, MAX_ACTION_BYTES).await?;
-        let invalid = |error: serde_json::Error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
-        };
-        serde_json::from_str(&text).map(Self).map_err(invalid)
+        let text = read_in(BODY_TIMEOUT, request, MAX_ACTION_BYTES).await?;
+        parse(&text)
+            .map(Self)
+            .map_err(|field| Problem::of_field(StatusCode::UNPROCESSABLE_ENTITY, "invalid", field))
     }
 }
 
@@ -87,6 +91,29 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
             format!("if-match: {value:?} is no version; give the number, in quotes, that a read showed");
         version.map(|version| Self(Some(version))).ok_or_else(|| bad_request(detail))
     }
+}
+
+/// Parses JSON, and names the field that is wrong.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ProblemView> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| ProblemView {
+        // The whole is written as a dot, and a place that has no name as a question mark.
+        path: error.path().to_string().trim_end_matches(['.', '?']).to_owned(),
+        message: error.inner().to_string(),
+    })?;
+    json.end().map_err(|error| ProblemView { path: String::new(), message: error.to_string() })?;
+    Ok(value)
+}
+
+/// Reads a body that has to be there in time.
+async fn read_in(time: Duration, request: Request, limit: usize) -> Result<String, Problem> {
+    tokio::time::timeout(time, read(request, limit)).await.unwrap_or_else(|_| {
+        let detail = format!(
+            "body: it did not come whole within {} s; nothing changed, send it again",
+            time.as_secs()
+        );
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body too slow", detail))
+    })
 }
 
 /// Reads a body. One that is too large is read on for a while, and thrown away, because a client that is still sending
@@ -117,6 +144,12 @@ fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad request", detail)
 }
 
+/// A request with one bad parameter.
+pub(crate) fn bad_field(path: &str, message: impl Into<String>) -> Problem {
+    let field = ProblemView { path: path.into(), message: message.into() };
+    Problem::of_field(StatusCode::BAD_REQUEST, "bad request", field)
+}
+
 /// Runs an action where it may block: it compiles, and waits for the disk.
 pub(crate) async fn run<T: Send + 'static>(
     daemon: Arc<Daemon>,
@@ -134,4 +167,24 @@ pub(crate) async fn run<T: Send + 'static>(
 /// Who acts. Until callers have names, it is whoever may reach the API.
 pub(crate) fn actor(reason: String) -> Actor {
     Actor { name: "operator".into(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body as Bytes, to_bytes};
+    use axum::response::IntoResponse as _;
+    use serde_json::{Value, json};
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let stalled = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::new(Bytes::from_stream(stalled));
+        let refused = read_in(Duration::from_millis(1), request, 10).await.unwrap_err().into_response();
+        assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(refused.headers().get("content-type").unwrap(), "application/problem+json");
+        let problem: Value =
+            serde_json::from_slice(&to_bytes(refused.into_body(), 1_000).await.unwrap()).unwrap();
+        assert_eq!((&problem["status"], &problem["title"]), (&json!(408), &json!("body too slow")));
+    }
 }

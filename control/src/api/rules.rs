@@ -1,7 +1,7 @@
 //! The published rules, and what the proxies make of them.
 
 use crate::api::problem::Problem;
-use crate::api::request::{Path, Query, run};
+use crate::api::request::{Path, Query, bad_field, run};
 use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
 use axum::Json;
 use axum::extract::State;
@@ -27,13 +27,7 @@ pub(crate) async fn explain(
             _ => dimensions.push((name, value)),
         }
     }
-    let missing = || {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad request",
-            "host: it is missing; give the request's :authority",
-        )
-    };
+    let missing = || bad_field("host", "it is missing; give the request's :authority");
     let host = host.ok_or_else(missing)?;
     let explain = move |daemon: &Daemon| daemon.explain(&daemon.only_tenant(tenant)?, &host, &dimensions);
     run(daemon, explain).await.map(Json)
@@ -63,6 +57,18 @@ pub(crate) async fn bytes(
 #[utoipa::path(get, path = "/api/v1/baselines", tag = "rules", responses((status = 200, body = Vec<BaselineView>)))]
 pub(crate) async fn baselines(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<BaselineView>>, Problem> {
     run(daemon, |daemon| Ok(daemon.baselines())).await.map(Json)
+}
+
+/// Forget a service's baseline: its routes choose that version with no header now.
+#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}/baselines/{service}", tag = "rules",
+    params(("tenant" = String, Path), ("service" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(crate) async fn clear_baseline(
+    State(daemon): State<Arc<Daemon>>,
+    Path((tenant, service)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List the proxies: what each should run, acknowledged and runs.

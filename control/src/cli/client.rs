@@ -1,17 +1,26 @@
 //! Talks to the daemon's HTTP API.
 
+use crate::cli::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 use thiserror::Error;
+use ureq::Timeout;
 use ureq::http::{Method, Request, StatusCode, Uri};
 
-/// How long one call may take: a plan or list of the largest size on a slow disk.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one call may take. The daemon waits for a body half as long, so that its own answer comes first.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long it may take to reach the daemon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer. The largest is a rule set.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// What to do when nobody can tell whether a change was done.
+const MAY_BE_DONE: &str = "; it may have been done: read it again before you repeat it";
 
 /// A client of one daemon.
 pub struct Client {
@@ -22,7 +31,7 @@ pub struct Client {
 /// What a call sends.
 #[derive(Default)]
 pub struct Call {
-    /// The path below `/api/v1`, and its query.
+    /// The path below `/api/v1`, and its query, both escaped: see [`path`] and [`escaped`].
     pub path: String,
     /// The body and its content type, if there is one.
     pub body: Option<(&'static str, Vec<u8>)>,
@@ -36,10 +45,10 @@ pub enum ClientError {
     /// The daemon refused; nothing changed.
     #[error("{0}")]
     Refused(Problem),
-    /// The daemon failed, so that trying again later may help.
+    /// The daemon, or something on the way to it, failed: a change may have been done.
     #[error("{0}")]
     Failed(Problem),
-    /// The daemon cannot be reached.
+    /// The daemon cannot be reached; nothing changed.
     #[error(
         "cannot reach the daemon at {server}: {source}; is `graylane serve` running, and --server right?"
     )]
@@ -49,8 +58,29 @@ pub enum ClientError {
         /// Why.
         source: Box<ureq::Error>,
     },
+    /// The request was on its way, and no whole answer came: a change may have been done.
+    #[error("the daemon at {server} gave no whole answer: {source}{hint}")]
+    Lost {
+        /// Its address.
+        server: String,
+        /// Why.
+        source: Box<ureq::Error>,
+        /// What to do, after a change.
+        hint: &'static str,
+    },
+    /// There can be no such request; nothing was sent.
+    #[error("cannot ask the daemon at {server}: {message}; shorten the names and values")]
+    Request {
+        /// Its address.
+        server: String,
+        /// What is wrong.
+        message: String,
+    },
     /// The answer is not what this program knows.
-    #[error("the daemon at {server} answered something else than this program knows: {message}")]
+    #[error(
+        "the daemon at {server} answered something else than this program knows: {message}; use the program of the \
+         daemon's version"
+    )]
     Answer {
         /// Its address.
         server: String,
@@ -59,27 +89,19 @@ pub enum ClientError {
     },
 }
 
-/// The problem details of a refusal, after RFC 9457.
-#[derive(Debug, Default)]
-pub struct Problem {
-    /// What is wrong.
-    pub detail: String,
-    /// Each wrong field: its path and what is wrong.
-    pub errors: Vec<(String, String)>,
-}
-
 // === impl Client ===
 
 impl Client {
-    /// A client of the daemon at `server`, e.g. `http://127.0.0.1:18080`.
+    /// A client of the daemon at `server`, which [`parse_server`] took.
     #[must_use]
     pub fn new(server: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(CALL_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
             .build();
-        Self { agent: config.into(), server: server.trim_end_matches('/').to_owned() }
+        Self { agent: config.into(), server: server.to_owned() }
     }
 
     /// Gets what stands at `path`.
@@ -95,7 +117,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::get`].
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-        let json = serde_json::to_vec(body).map_err(|error| self.unknown(&error))?;
+        let json = serde_json::to_vec(body).map_err(|error| self.impossible(&error))?;
         let body = Some(("application/json", json));
         self.send(Method::POST, Call { path: path.into(), body, if_match: None })
     }
@@ -107,7 +129,8 @@ impl Client {
     pub fn send<T: DeserializeOwned>(&self, method: Method, call: Call) -> Result<T, ClientError> {
         let bytes = self.send_raw(method, call)?;
         let bytes = if bytes.is_empty() { b"null".as_slice() } else { bytes.as_slice() };
-        serde_json::from_slice(bytes).map_err(|error| self.unknown(&error))
+        serde_json::from_slice(bytes)
+            .map_err(|error| ClientError::Answer { server: self.server.clone(), message: error.to_string() })
     }
 
     /// Makes any call, and gives the answer's body as it came.
@@ -116,8 +139,9 @@ impl Client {
     /// As for [`Client::get`].
     pub fn send_raw(&self, method: Method, call: Call) -> Result<Vec<u8>, ClientError> {
         let Call { path, body, if_match } = call;
+        let hint = if method == Method::GET { "" } else { MAY_BE_DONE };
         let uri: Uri =
-            format!("{}/api/v1{path}", self.server).parse().map_err(|error| self.unknown(&error))?;
+            format!("{}/api/v1{path}", self.server).parse().map_err(|error| self.impossible(&error))?;
         let mut request = Request::builder().method(method).uri(uri);
         if let Some(version) = if_match {
             request = request.header("if-match", format!("\"{version}\""));
@@ -125,25 +149,35 @@ impl Client {
         let sent = match body {
             Some((content_type, bytes)) => {
                 let request = request.header("content-type", content_type).body(bytes);
-                self.agent.run(request.map_err(|error| self.unknown(&error))?)
+                self.agent.run(request.map_err(|error| self.impossible(&error))?)
             }
-            None => self.agent.run(request.body(()).map_err(|error| self.unknown(&error))?),
+            None => self.agent.run(request.body(()).map_err(|error| self.impossible(&error))?),
         };
-        let unreachable =
-            |source| ClientError::Unreachable { server: self.server.clone(), source: Box::new(source) };
-        let answer = sent.map_err(unreachable)?;
+        let answer = sent.map_err(|source| self.no_answer(source, hint))?;
         let status = answer.status();
         let body = answer.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
-        let body = body.map_err(unreachable)?;
+        let body = body.map_err(|source| self.no_answer(source, hint))?;
         match status {
             status if status.is_success() => Ok(body),
-            status if status.is_server_error() => Err(ClientError::Failed(Problem::read(status, &body))),
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                let mut problem = Problem::read(status, &body);
+                problem.detail.push_str(hint);
+                Err(ClientError::Failed(problem))
+            }
             status => Err(ClientError::Refused(Problem::read(status, &body))),
         }
     }
 
-    fn unknown(&self, error: &dyn std::fmt::Display) -> ClientError {
-        ClientError::Answer { server: self.server.clone(), message: error.to_string() }
+    fn impossible(&self, error: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Request { server: self.server.clone(), message: error.to_string() }
+    }
+
+    fn no_answer(&self, source: ureq::Error, hint: &'static str) -> ClientError {
+        let (server, source) = (self.server.clone(), Box::new(source));
+        match never_left(&source) {
+            true => ClientError::Unreachable { server, source },
+            false => ClientError::Lost { server, source, hint },
+        }
     }
 }
 
@@ -154,32 +188,107 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
-            Self::Failed(_) | Self::Unreachable { .. } | Self::Answer { .. } => 3,
+            Self::Refused(_) | Self::Request { .. } => 1,
+            Self::Failed(_) | Self::Unreachable { .. } | Self::Lost { .. } | Self::Answer { .. } => 3,
         }
     }
 }
 
-// === impl Problem ===
-
-impl Problem {
-    fn read(status: StatusCode, body: &[u8]) -> Self {
-        let json: Value = serde_json::from_slice(body).unwrap_or_default();
-        let text = |value: &Value, field: &str| {
-            value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let detail = match text(&json, "detail") {
-            detail if detail.is_empty() => status.to_string(),
-            detail => detail,
-        };
-        let errors = json.get("errors").and_then(Value::as_array).into_iter().flatten();
-        Self { detail, errors: errors.map(|error| (text(error, "path"), text(error, "message"))).collect() }
+/// Whether there was no connection that could have carried the request.
+fn never_left(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+        ),
+        _ => false,
     }
 }
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.detail)?;
-        self.errors.iter().try_for_each(|(path, message)| write!(f, "\n  {path}: {message}"))
+/// Reads a daemon's address, e.g. `http://127.0.0.1:18080`.
+///
+/// # Errors
+/// When it is no URL that this program can ask; the text says why.
+pub fn parse_server(text: &str) -> Result<String, String> {
+    const SHAPE: &str = "write it like http://127.0.0.1:18080";
+    let uri: Uri = text.parse().map_err(|error| format!("it is no URL ({error}); {SHAPE}"))?;
+    let Some(authority) = uri.authority() else { return Err(format!("it names no host; {SHAPE}")) };
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("its scheme is not http; {SHAPE}"));
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err(format!("it has more than host, port and path; {SHAPE}"));
+    }
+    // An unreadable port would silently be port 80.
+    if authority.port_u16().is_none_or(|port| port == 0) && has_port(authority.as_str()) {
+        return Err(format!("its port is not 1 to 65535; {SHAPE}"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Whether something follows the host, whose colons are in brackets when it is an IPv6 address.
+fn has_port(authority: &str) -> bool {
+    authority.rsplit([']', '@']).next().is_some_and(|after| after.contains(':'))
+}
+
+/// The path of these names, each as one segment whatever is in it.
+pub(crate) fn path<const N: usize>(segments: [&str; N]) -> String {
+    segments.iter().fold(String::new(), |path, segment| path + "/" + &escaped(segment))
+}
+
+/// Percent-encodes what a path segment or a query value may not carry (RFC 3986, sections 3.3 and 3.4).
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment_whatever_is_in_it() {
+        assert_eq!(path(["lists", "pilot?x#y/z%"]), "/lists/pilot%3Fx%23y%2Fz%25");
+        assert_eq!(path(["tenants", "零售"]), "/tenants/%E9%9B%B6%E5%94%AE");
+    }
+
+    #[test]
+    fn an_address_is_taken_or_refused_with_the_reason() {
+        assert_eq!(parse_server("http://[::1]:18080/").unwrap(), "http://[::1]:18080");
+        assert_eq!(parse_server("http://mesh/graylane").unwrap(), "http://mesh/graylane");
+        for (wrong, why) in [
+            ("", "no URL"),
+            ("a b", "no URL"),
+            ("/api", "no host"),
+            ("127.0.0.1:18080", "scheme"),
+            ("https://mesh", "scheme"),
+            ("http://mesh?x", "more than"),
+            ("http://mesh:", "port"),
+            ("http://mesh:0", "port"),
+            ("http://mesh:70000", "port"),
+        ] {
+            let refused = parse_server(wrong).unwrap_err();
+            assert!(
+                refused.contains(why) && refused.contains("http://127.0.0.1:18080"),
+                "{wrong}: {refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_request_that_never_left_surely_changed_nothing() {
+        let refused = ureq::Error::Io(ErrorKind::ConnectionRefused.into());
+        let reset = ureq::Error::Io(ErrorKind::ConnectionReset.into());
+        let error = |source| Client::new("http://mesh").no_answer(source, MAY_BE_DONE).to_string();
+        assert!(error(refused).contains("is `graylane serve` running"));
+        assert!(error(reset).contains("may have been done"));
+        assert!(error(ureq::Error::Timeout(Timeout::Global)).contains("may have been done"));
     }
 }

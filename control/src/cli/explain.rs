@@ -1,14 +1,14 @@
 //! `graylane explain`.
 
-use crate::cli::client::Problem;
-use crate::cli::plan::parse_offline;
+use crate::cli::client::escaped;
+use crate::cli::offline::{load, read_config, rules_at};
 use crate::cli::{CliError, Session, read_input};
 use crate::daemon::{ExplainView, StepView};
 use clap::Args;
-use graylane_plan::{ReleasePlan, ServiceRules, Tenant, World, compile, rule_set, snapshot};
-use graylane_rules::{Rules, encode};
+use graylane_plan::did_you_mean;
+use graylane_rules::Rules;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub(crate) struct Explain {
@@ -39,6 +39,9 @@ pub(crate) struct Explain {
     /// The plan's stage to ask, by name
     #[arg(long, requires = "file")]
     stage: Option<String>,
+    /// The configuration file that the daemon has, when it has one: the tenants and their dimensions
+    #[arg(long, value_name = "FILE", requires = "file")]
+    config: Option<PathBuf>,
 }
 
 // === impl Explain ===
@@ -47,11 +50,13 @@ impl Explain {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         let view = match (&self.rules, &self.file, &self.stage) {
             (Some(path), _, _) => self.ask(&load(path)?)?,
-            (_, Some(path), Some(stage)) => self.ask(&rules_at(&read_input(path)?, stage)?)?,
+            (_, Some(path), Some(stage)) => {
+                let config = read_config(self.config.as_deref())?;
+                self.ask(&rules_at(&read_input(path)?, stage, &config)?)?
+            }
             _ => session.client.get(&self.path())?,
         };
-        session.show(&view, text);
-        Ok(())
+        session.show(&view, text)
     }
 
     fn values(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -73,8 +78,11 @@ impl Explain {
         let mut headers = Vec::new();
         for (name, value) in self.values() {
             let known = rules.dimensions().iter().find(|dimension| dimension.name == name);
-            let known =
-                known.ok_or_else(|| CliError::Refused(format!("the rules have no dimension {name:?}")))?;
+            let unknown = || {
+                let names = rules.dimensions().iter().map(|dimension| dimension.name.as_str());
+                format!("there is no dimension {name:?}{}", did_you_mean(name, names))
+            };
+            let known = known.ok_or_else(|| CliError::refused(unknown()))?;
             headers.push((known.header.as_bytes(), value.as_bytes()));
         }
         Ok(rules.explain(self.host.as_bytes(), &rules.values(headers)).into())
@@ -84,52 +92,6 @@ impl Explain {
 fn parse_dimension(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("it has to be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-fn load(path: &Path) -> Result<Rules, CliError> {
-    let bytes = std::fs::read(path).map_err(|source| CliError::Read { path: path.into(), source })?;
-    Rules::load(bytes).map_err(|error| CliError::Refused(format!("{}: {error}", path.display())))
-}
-
-/// The rules of a plan at a stage, as the daemon would compile them for its services alone.
-fn rules_at(text: &str, stage: &str) -> Result<Rules, CliError> {
-    let refused = |problems: Vec<graylane_plan::Problem>| {
-        let errors = problems.into_iter().map(|problem| (problem.path, problem.message)).collect();
-        CliError::Refused(Problem { detail: "the plan has problems".into(), errors }.to_string())
-    };
-    let (plan, problems) = parse_offline(text);
-    let Some(plan) = plan else { return Err(refused(problems)) };
-    let tenant = Tenant::with_defaults(&plan.metadata.tenant);
-    let taken = snapshot(&plan, &World::offline(&tenant)).map_err(refused)?;
-    let reached = plan.spec.stages.iter().position(|known| known.name == stage);
-    let reached = reached.ok_or_else(|| CliError::Refused(no_stage(&plan, stage)))? + 1;
-    let table = compile(&taken, taken.scopes(), reached);
-    let services = plan.spec.services.iter().map(|service| ServiceRules {
-        name: service.name.clone(),
-        hosts: service.hosts.clone(),
-        stable: service.stable.clone(),
-        route_default: service.stable.clone(),
-        release: Some((service.gray.clone(), table.clone())),
-    });
-    let bytes =
-        encode(&rule_set(&tenant, services), 0).map_err(|error| CliError::Refused(error.to_string()))?;
-    Rules::load(bytes).map_err(|error| CliError::Refused(error.to_string()))
-}
-
-fn no_stage(plan: &ReleasePlan, stage: &str) -> String {
-    let known: Vec<&str> = plan.spec.stages.iter().map(|stage| stage.name.as_str()).collect();
-    format!("the plan has no stage {stage:?}; its stages are {}", known.join(", "))
-}
-
-/// Percent-encodes what a query may not carry (RFC 3986, section 3.4).
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
-        out
-    })
 }
 
 fn text(view: &ExplainView) -> String {

@@ -1,10 +1,11 @@
 //! `graylane list`.
 
-use crate::cli::client::Call;
+use crate::cli::client::{Call, path};
 use crate::cli::output::table;
+use crate::cli::tenant::Kind;
 use crate::cli::{CliError, Session, read_input};
 use crate::daemon::ListView;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use ureq::http::Method;
@@ -18,9 +19,9 @@ pub(crate) enum ListCommand {
         /// The ids, one per line, or a CSV file with the ids in its first column; `-` for standard input
         #[arg(short, long)]
         file: PathBuf,
-        /// The list's tenant
-        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true, default_value = "retail")]
-        tenant: String,
+        /// The list's tenant; needed unless there is exactly one
+        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
+        tenant: Option<String>,
         /// Refuse unless the list is at this version
         #[arg(long, value_name = "VERSION")]
         if_match: Option<u64>,
@@ -32,21 +33,18 @@ pub(crate) enum ListCommand {
         tenant: Option<String>,
     },
     /// Print the ids of a list, one per line
-    Get {
-        /// The list's name
-        name: String,
-        /// The list's tenant
-        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true, default_value = "retail")]
-        tenant: String,
-    },
+    Get(ListName),
     /// Delete a list that no plan names
-    Delete {
-        /// The list's name
-        name: String,
-        /// The list's tenant
-        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true, default_value = "retail")]
-        tenant: String,
-    },
+    Delete(ListName),
+}
+
+#[derive(Args)]
+pub(crate) struct ListName {
+    /// The list's name
+    name: String,
+    /// The list's tenant; needed when several tenants have a list of this name
+    #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
+    tenant: Option<String>,
 }
 
 // === impl ListCommand ===
@@ -56,11 +54,12 @@ impl ListCommand {
         match self {
             Self::Put { name, file, tenant, if_match } => {
                 let body = Some(("text/csv", read_input(&file)?.into_bytes()));
-                let path = format!("/tenants/{tenant}/lists/{name}");
+                let tenant = session.only_tenant(tenant)?;
+                let path = path(["tenants", &tenant, "lists", &name]);
                 let list: ListView = session.client.send(Method::PUT, Call { path, body, if_match })?;
-                session.show(&list, |list| {
-                    format!("list {} has {} ids (version {})", list.name, list.ids, list.version)
-                });
+                session.show(&list, |ListView { name, tenant, ids, version, .. }| {
+                    format!("list {name} of tenant {tenant} has {ids} ids (version {version})")
+                })
             }
             Self::List { tenant } => {
                 let mut lists: Vec<ListView> = session.client.get("/lists")?;
@@ -69,20 +68,28 @@ impl ListCommand {
                     [list.name.clone(), list.tenant.clone(), list.ids.to_string(), list.version.to_string()]
                 };
                 session
-                    .show(&lists, |lists| table(["LIST", "TENANT", "IDS", "VERSION"], lists.iter().map(row)));
+                    .show(&lists, |lists| table(["LIST", "TENANT", "IDS", "VERSION"], lists.iter().map(row)))
             }
-            Self::Get { name, tenant } => {
-                let path = format!("/tenants/{tenant}/lists/{name}");
-                let ids = session.client.send_raw(Method::GET, Call { path, ..Call::default() })?;
+            Self::Get(name) => {
+                let call = Call { path: name.path(session)?, ..Call::default() };
+                let ids = session.client.send_raw(Method::GET, call)?;
                 let ids = String::from_utf8_lossy(&ids).trim_end().to_owned();
-                session.show(&ids.lines().collect::<Vec<_>>(), |ids| ids.join("\n"));
+                session.show(&ids.lines().collect::<Vec<_>>(), |ids| ids.join("\n"))
             }
-            Self::Delete { name, tenant } => {
-                let path = format!("/tenants/{tenant}/lists/{name}");
-                let _: Value = session.client.send(Method::DELETE, Call { path, ..Call::default() })?;
-                session.show(&json!({ "deleted": name }), |_| format!("list {name} deleted"));
+            Self::Delete(name) => {
+                let call = Call { path: name.path(session)?, ..Call::default() };
+                let _: Value = session.client.send(Method::DELETE, call)?;
+                session.show(&json!({ "deleted": name.name }), |_| format!("list {} deleted", name.name))
             }
         }
-        Ok(())
+    }
+}
+
+// === impl ListName ===
+
+impl ListName {
+    fn path(&self, session: &Session) -> Result<String, CliError> {
+        let tenant = session.tenant_of(self.tenant.clone(), Kind::List, &self.name)?;
+        Ok(path(["tenants", &tenant, "lists", &self.name]))
     }
 }

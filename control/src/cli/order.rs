@@ -1,9 +1,9 @@
 //! `graylane order`.
 
-use crate::cli::client::Call;
-use crate::cli::output::{or_dash, table};
+use crate::cli::client::{Call, escaped};
+use crate::cli::output::{or_dash, print, table};
 use crate::cli::{CliError, Session, read_input};
-use crate::daemon::OrderView;
+use crate::daemon::{OrderSummary, OrderView, ServiceView};
 use clap::{Args, Subcommand};
 use graylane_order::Phase;
 use serde_json::{Value, json};
@@ -15,6 +15,9 @@ use ureq::http::Method;
 
 /// How often `--watch` and `--wait` ask.
 const POLL: Duration = Duration::from_millis(200);
+
+/// Seconds that `--wait` may wait: a day.
+const MAX_WAIT_SECONDS: u64 = 86_400;
 
 #[derive(Subcommand)]
 pub(crate) enum OrderCommand {
@@ -36,6 +39,9 @@ pub(crate) enum OrderCommand {
         /// Only those that are not rolled back or finished
         #[arg(long)]
         active: bool,
+        /// At most so many, up to 1000
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
     },
     /// Show an order
     Get {
@@ -98,8 +104,9 @@ pub(crate) struct Action {
     /// Why, for the order's timeline
     #[arg(long, default_value = "")]
     reason: String,
-    /// Wait until every connected proxy runs the result, at most so many seconds
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
+    /// Wait until every service entered the stage and every connected proxy runs the result, at most so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60",
+        value_parser = clap::value_parser!(u64).range(..=MAX_WAIT_SECONDS))]
     wait: Option<u64>,
 }
 
@@ -113,11 +120,13 @@ impl OrderCommand {
                 let order = session.client.post("/orders", &body)?;
                 action.finish(session, order)
             }
-            Self::List { tenant, active } => list(session, tenant.as_deref(), active),
+            Self::List { tenant, active, limit } => {
+                let tenant = tenant.map(|tenant| format!("&tenant={}", escaped(&tenant))).unwrap_or_default();
+                list(session, &format!("/orders?active={active}&limit={limit}{tenant}"), limit)
+            }
             Self::Get { id, watch: false } => {
                 let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
-                session.show(&order, text);
-                Ok(())
+                session.show(&order, text)
             }
             Self::Get { id, watch: true } => watch(session, id),
             Self::Advance { target, action } => action.send(session, &target, "advance", json!({})),
@@ -156,40 +165,65 @@ impl Action {
             let deadline = Instant::now() + Duration::from_secs(seconds);
             while !is_settled(&order) {
                 if Instant::now() > deadline {
-                    let convergence = order.convergence;
-                    return Err(CliError::TimedOut(format!(
-                        "order {} was changed, but after {seconds} s only {} of {} proxies run revision {}; see `graylane proxies`",
-                        order.id, convergence.converged, convergence.total, convergence.wanted
-                    )));
+                    return Err(CliError::TimedOut(timed_out(&order, seconds)));
                 }
                 sleep(POLL);
                 order = session.client.get(&format!("/orders/{}", order.id))?;
             }
         }
-        session.show(&order, text);
-        Ok(())
+        session.show(&order, text)
     }
 }
 
+/// Whether all that an action brings about is done: in a serial batch the services follow one by one.
 fn is_settled(order: &OrderView) -> bool {
-    order.convergence.converged == order.convergence.total && order.phase != Phase::RollingBack
+    let has_moved = match order.phase {
+        Phase::RollingBack => false,
+        Phase::RolledBack | Phase::Finished => true,
+        _ => order.services.iter().all(|service| has_entered(order, service)),
+    };
+    has_moved && order.convergence.converged == order.convergence.total
 }
 
-fn list(session: &Session, tenant: Option<&str>, active: bool) -> Result<(), CliError> {
-    let mut orders: Vec<OrderView> = session.client.get(&format!("/orders?active={active}"))?;
-    orders.retain(|order| tenant.is_none_or(|tenant| order.tenant == tenant));
+fn has_entered(order: &OrderView, service: &ServiceView) -> bool {
+    service.rolled_back || service.stage.as_ref() == Some(&order.stage.name)
+}
+
+fn timed_out(order: &OrderView, seconds: u64) -> String {
+    let OrderView { id, stage, convergence, .. } = order;
+    let waiting: Vec<&str> = order
+        .services
+        .iter()
+        .filter(|service| !has_entered(order, service))
+        .map(|service| service.name.as_str())
+        .collect();
+    let waiting = match waiting.as_slice() {
+        [] => String::new(),
+        waiting => format!(", and services {} have not entered stage {}", waiting.join(", "), stage.name),
+    };
+    format!(
+        "order {id} was changed, but after {seconds} s {} of {} proxies run revision {}{waiting}; see `graylane proxies`",
+        convergence.converged, convergence.total, convergence.wanted
+    )
+}
+
+fn list(session: &Session, path: &str, limit: usize) -> Result<(), CliError> {
+    let orders: Vec<OrderSummary> = session.client.get(path)?;
     session.show(&orders, |orders| {
-        table(
+        let table = table(
             ["ORDER", "TENANT", "PLAN", "PHASE", "STAGE", "CONVERGED"],
             orders.iter().map(|order| {
-                let OrderView { id, tenant, plan, phase, stage, convergence, .. } = order;
+                let OrderSummary { id, tenant, plan, phase, stage, convergence, .. } = order;
                 let stage = format!("{} ({}/{})", stage.name, stage.number, stage.of);
                 let converged = format!("{}/{}", convergence.converged, convergence.total);
                 [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged]
             }),
-        )
-    });
-    Ok(())
+        );
+        match orders.len() {
+            all if all < limit => table.to_string(),
+            _ => format!("{table}\nThese are the newest {limit}; see older ones with a higher --limit"),
+        }
+    })
 }
 
 fn watch(session: &Session, id: u64) -> Result<(), CliError> {
@@ -199,8 +233,8 @@ fn watch(session: &Session, id: u64) -> Result<(), CliError> {
         let state = serde_json::to_string(&(order.version, order.convergence)).unwrap_or_default();
         if state != shown {
             match session.is_text() {
-                true => println!("{}\n", text(&order)),
-                false => println!("{}", serde_json::to_string(&order).unwrap_or_default()),
+                true => print(&format_args!("{}\n", text(&order)))?,
+                false => print(&serde_json::to_string(&order).unwrap_or_default())?,
             }
             shown = state;
         }
@@ -239,4 +273,46 @@ fn text(order: &OrderView) -> String {
         let _ = write!(out, "\n└─ last: {} by {}: {}", last.at, last.actor.name, last.what);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An order in a stage `two`, with the stages that its services entered.
+    fn order(phase: &str, entered: [&str; 2], converged: usize) -> OrderView {
+        let service = |stage: &str| {
+            let rolled_back = stage == "rolled back";
+            json!({ "name": "loan", "stable": "v1", "gray": "v2", "stage": stage, "rolledBack": rolled_back })
+        };
+        let stage = json!({ "name": "two", "number": 2, "of": 2, "since": "2026-11-01T00:00:00Z", "holdLeftSeconds": 0,
+            "scope": null });
+        let seen =
+            json!({ "wanted": 3, "acknowledged": 2, "applied": 2, "converged": converged, "total": 2 });
+        serde_json::from_value(json!({ "id": 1, "tenant": "retail", "plan": "p", "contentHash": "", "phase": phase,
+            "stage": stage, "services": entered.map(service), "convergence": seen, "timeline": [], "version": 1 }))
+        .unwrap()
+    }
+
+    #[test]
+    fn waiting_ends_when_every_service_of_a_serial_batch_entered_and_every_proxy_follows() {
+        for (phase, entered, converged, settled) in [
+            ("Running", ["two", "two"], 2, true),
+            ("Running", ["two", "two"], 1, false),
+            ("Running", ["two", "one"], 2, false),
+            ("Running", ["two", "rolled back"], 2, true),
+            ("RollingBack", ["rolled back", "rolled back"], 2, false),
+            ("RolledBack", ["rolled back", "rolled back"], 2, true),
+            ("Finished", ["two", "one"], 2, true),
+            ("Finished", ["two", "two"], 1, false),
+        ] {
+            assert_eq!(
+                is_settled(&order(phase, entered, converged)),
+                settled,
+                "{phase} {entered:?} {converged}"
+            );
+        }
+        let waiting = timed_out(&order("Running", ["two", "one"], 2), 60);
+        assert!(waiting.contains("services loan have not entered stage two"), "{waiting}");
+    }
 }

@@ -1,18 +1,27 @@
 //! Prints answers for people or for programs.
 
-use crate::cli::{Output, Session};
+use crate::cli::problem::Problem;
+use crate::cli::{CliError, Output, Session};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::fmt::Display;
+use std::io::Write as _;
 
 // === impl Session ===
 
 impl Session {
     /// Prints `value` as JSON, or what `text` makes of it.
-    pub(crate) fn show<T: Serialize, D: Display>(&self, value: &T, text: impl FnOnce(&T) -> D) {
+    ///
+    /// # Errors
+    /// When it cannot be printed, as when nobody reads any more.
+    pub(crate) fn show<T: Serialize, D: Display>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> D,
+    ) -> Result<(), CliError> {
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(value).unwrap_or_default()),
-            Output::Text => println!("{}", text(value)),
+            Output::Json => print(&serde_json::to_string_pretty(value).unwrap_or_default()),
+            Output::Text => print(&text(value)),
         }
     }
 
@@ -20,6 +29,29 @@ impl Session {
     pub(crate) fn is_text(&self) -> bool {
         self.output == Output::Text
     }
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Tells what went wrong, on standard error, so that standard output carries answers alone.
+    pub(crate) fn complain(self, problem: &Problem) {
+        let text = match self {
+            Self::Text => format!("graylane: {problem}"),
+            Self::Json => serde_json::to_string_pretty(problem).unwrap_or_default(),
+        };
+        // There is nobody left to tell when this fails too; the exit code says it.
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
+
+/// Prints a line. The only place that writes to standard output: `println!` panics when nobody reads any more.
+///
+/// # Errors
+/// When it cannot be printed, as when nobody reads any more.
+pub(crate) fn print(line: &impl Display) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(CliError::Print)
 }
 
 /// A table with no lines, as kubectl prints it.

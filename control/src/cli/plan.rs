@@ -1,11 +1,12 @@
 //! `graylane plan`.
 
-use crate::cli::client::Call;
+use crate::cli::client::{Call, path};
 use crate::cli::output::{or_dash, table};
-use crate::cli::{CliError, Session, read_input};
+use crate::cli::tenant::Kind;
+use crate::cli::{CliError, Session, offline, read_input};
+use crate::config::Config;
 use crate::daemon::{PlanApplied, PlanSummary, PlanView, ProblemView};
 use clap::{Args, Subcommand};
-use graylane_plan::{Problem, ReleasePlan, Tenant, World};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use ureq::http::Method;
@@ -13,7 +14,13 @@ use ureq::http::Method;
 #[derive(Subcommand)]
 pub(crate) enum Plan {
     /// Check a plan offline: every problem with its place
-    Check(PlanFile),
+    Check {
+        #[command(flatten)]
+        file: PlanFile,
+        /// The configuration file that the daemon has, when it has one: the tenants and their dimensions
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Give a plan to the daemon, new or in place of the one of its name
     Apply {
         #[command(flatten)]
@@ -55,21 +62,21 @@ pub(crate) struct PlanName {
 impl Plan {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
-            Self::Check(PlanFile { file }) => check(session, &read_input(&file)?),
+            Self::Check { file: PlanFile { file }, config } => {
+                check(session, &read_input(&file)?, &offline::read_config(config.as_deref())?)
+            }
             Self::Apply { file: PlanFile { file }, if_match } => {
                 apply(session, &read_input(&file)?, if_match)
             }
             Self::List { tenant } => list(session, tenant.as_deref()),
             Self::Get(name) => {
                 let plan: PlanView = session.client.get(&name.path(session)?)?;
-                session.show(&plan, |plan| serde_json::to_string_pretty(&plan.plan).unwrap_or_default());
-                Ok(())
+                session.show(&plan, |plan| serde_json::to_string_pretty(&plan.plan).unwrap_or_default())
             }
             Self::Delete(name) => {
                 let call = Call { path: name.path(session)?, ..Call::default() };
                 let _: Value = session.client.send(Method::DELETE, call)?;
-                session.show(&json!({ "deleted": name.name }), |_| format!("plan {} deleted", name.name));
-                Ok(())
+                session.show(&json!({ "deleted": name.name }), |_| format!("plan {} deleted", name.name))
             }
         }
     }
@@ -78,56 +85,27 @@ impl Plan {
 // === impl PlanName ===
 
 impl PlanName {
-    /// The plan's path; its tenant is looked up when it was not given.
     fn path(&self, session: &Session) -> Result<String, CliError> {
-        let tenant = match &self.tenant {
-            Some(tenant) => tenant.clone(),
-            None => {
-                let plans: Vec<PlanSummary> = session.client.get("/plans")?;
-                let mut tenants =
-                    plans.into_iter().filter(|plan| plan.name == self.name).map(|plan| plan.tenant);
-                match (tenants.next(), tenants.next()) {
-                    (Some(tenant), None) => tenant,
-                    (Some(_), Some(_)) => {
-                        return Err(CliError::Refused(format!(
-                            "several tenants have a plan {:?}; say which with --tenant",
-                            self.name
-                        )));
-                    }
-                    (None, _) => return Err(CliError::Refused(format!("there is no plan {:?}", self.name))),
-                }
-            }
-        };
-        Ok(format!("/tenants/{tenant}/plans/{}", self.name))
+        let tenant = session.tenant_of(self.tenant.clone(), Kind::Plan, &self.name)?;
+        Ok(path(["tenants", &tenant, "plans", &self.name]))
     }
 }
 
-/// Parses a plan and checks all that can be checked with no daemon.
-pub(crate) fn parse_offline(text: &str) -> (Option<ReleasePlan>, Vec<Problem>) {
-    match graylane_plan::parse(text) {
-        Err(problems) => (None, problems),
-        Ok(plan) => {
-            let tenant = Tenant::with_defaults(&plan.metadata.tenant);
-            let problems = graylane_plan::check(&plan, &World::offline(&tenant));
-            (Some(plan), problems)
-        }
-    }
-}
-
-fn check(session: &Session, text: &str) -> Result<(), CliError> {
-    let (_, problems) = parse_offline(text);
+fn check(session: &Session, text: &str, config: &Config) -> Result<(), CliError> {
+    let problems = offline::check(text, config);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
-    session.show(&json!({ "ok": errors == 0, "problems": problems }), |_| {
+    let shown = session.show(&json!({ "ok": errors == 0, "problems": problems }), |_| {
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         if errors == 0 {
             lines.push("the plan is good".into());
         }
         lines.join("\n")
     });
+    // The verdict holds even when nobody reads the problems.
     match errors {
-        0 => Ok(()),
-        1 => Err(CliError::Refused("the plan has 1 error".into())),
-        errors => Err(CliError::Refused(format!("the plan has {errors} errors"))),
+        0 => shown,
+        1 => Err(CliError::refused("the plan has 1 error")),
+        errors => Err(CliError::refused(format!("the plan has {errors} errors"))),
     }
 }
 
@@ -143,8 +121,7 @@ fn apply(session: &Session, text: &str, if_match: Option<u64>) -> Result<(), Cli
             "{warnings}plan {} of tenant {} {done} (version {})",
             applied.name, applied.tenant, applied.version
         )
-    });
-    Ok(())
+    })
 }
 
 fn list(session: &Session, tenant: Option<&str>) -> Result<(), CliError> {
@@ -165,6 +142,5 @@ fn list(session: &Session, tenant: Option<&str>) -> Result<(), CliError> {
                 ]
             }),
         )
-    });
-    Ok(())
+    })
 }

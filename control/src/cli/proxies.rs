@@ -34,8 +34,7 @@ impl ProxiesCommand {
                     ]
                 }),
             )
-        });
-        Ok(())
+        })
     }
 }
 

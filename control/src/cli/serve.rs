@@ -8,12 +8,14 @@ use crate::store::Store;
 use anyhow::Context as _;
 use clap::Args;
 use graylane_xds::{FilterSettings, Xds};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
 
 #[derive(Args)]
@@ -68,12 +70,13 @@ impl Serve {
             .with_graceful_shutdown(until_stopped());
         let mut http = tokio::spawn(http.into_future());
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
-        let observer = tokio::spawn(async move { daemon.observe().await });
+        let mut observer = tokio::spawn(async move { daemon.observe().await });
 
         let ended = tokio::select! {
             signal = terminated() => signal,
-            ended = &mut http => ended?.context("the HTTP server ended"),
-            ended = &mut xds => ended?.context("the xDS server ended"),
+            ended = &mut http => Err(unexpected("the HTTP server", ended)),
+            ended = &mut xds => Err(unexpected("the xDS server", ended)),
+            ended = &mut observer => Err(unexpected("the order observer", ended.map(Ok::<(), Infallible>))),
         };
         tracing::info!("stopping");
         observer.abort();
@@ -84,6 +87,19 @@ impl Serve {
         }
         ended
     }
+}
+
+/// Why the daemon cannot go on: a part of it ended, failed or panicked before anybody asked it to.
+fn unexpected<E>(part: &str, ended: Result<Result<(), E>, JoinError>) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let cause = match ended {
+        Ok(Ok(())) => return anyhow::anyhow!("{part} ended"),
+        Ok(Err(error)) => anyhow::Error::new(error),
+        Err(panicked) => anyhow::Error::new(panicked),
+    };
+    cause.context(format!("{part} ended"))
 }
 
 /// Waits until somebody ends this process politely.

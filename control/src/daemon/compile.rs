@@ -1,23 +1,25 @@
 //! From orders and baselines to the published rules of a tenant.
 
 use crate::daemon::state::{Baseline, Draft, Published, PublishedRecord, State, rules_key};
-use crate::daemon::{ActionError, Daemon};
+use crate::daemon::{ActionError, Convergence, Daemon};
 use bytes::Bytes;
 use graylane_order::{Order, Phase};
 use graylane_plan::{ReleasePlan, ServiceRules, Snapshot, compile, rule_set};
 use graylane_rules::{RuleSet, Table, encode};
+use graylane_xds::Publication;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // === impl Draft ===
 
-impl Draft {
+impl Draft<'_> {
     /// Compiles the tenant's rules, and publishes them under the next revision if their content changed.
     pub(crate) fn publish(&mut self, tenant: &str) -> Result<(), ActionError> {
         let last = self.state.tenants.get(tenant).and_then(|entry| entry.published.clone());
         let last = last.map(|published| PublishedRecord {
             revision: published.rules.revision(),
             content_hash: published.rules.content_hash(),
+            proxies: published.proxies,
         });
         self.republish(tenant, last)
     }
@@ -35,10 +37,13 @@ impl Draft {
         };
         let last_revision = last.as_ref().map_or(0, |last| last.revision);
         let mut loaded = Daemon::load(tenant, encoded(last_revision + 1)?)?;
-        let is_known = last.is_some_and(|last| last.content_hash == loaded.content_hash());
+        let known = last.filter(|last| last.content_hash == loaded.content_hash());
+        let is_known = known.is_some();
+        let proxies =
+            known.map_or_else(|| Convergence::of(tenant, 0, self.proxies).total, |known| known.proxies);
         if !is_known {
-            let record = PublishedRecord { revision: loaded.revision(), content_hash: loaded.content_hash() };
-            self.put(rules_key(tenant), &record)?;
+            let (revision, content_hash) = (loaded.revision(), loaded.content_hash());
+            self.put(rules_key(tenant), &PublishedRecord { revision, content_hash, proxies })?;
         }
         let Some(entry) = self.state.tenants.get_mut(tenant) else { return Ok(()) };
         if !is_known || entry.published.is_none() {
@@ -46,7 +51,7 @@ impl Draft {
                 loaded = Daemon::load(tenant, encoded(last_revision)?)?;
             }
             let bytes = Bytes::copy_from_slice(loaded.bytes());
-            entry.published = Some(Arc::new(Published { rules: loaded, bytes }));
+            entry.published = Some(Arc::new(Published { rules: loaded, bytes, proxies }));
             self.has_new_rules = true;
         }
         Ok(())
@@ -56,6 +61,18 @@ impl Draft {
 // === impl State ===
 
 impl State {
+    /// The rules of every tenant, for the proxies.
+    pub(crate) fn publications(&self) -> Vec<Publication> {
+        let rules =
+            self.tenants.iter().filter_map(|(tenant, entry)| Some((tenant, entry.published.as_ref()?)));
+        let publication = |(tenant, published): (&String, &Arc<Published>)| Publication {
+            tenant: tenant.clone(),
+            revision: published.rules.revision(),
+            rules: published.bytes.clone(),
+        };
+        rules.map(publication).collect()
+    }
+
     /// What the tenant's orders and baselines say now: the services of active orders, and those whose baseline is not
     /// what routes choose by themselves.
     fn rule_set(&self, tenant: &str) -> Result<RuleSet, ActionError> {
@@ -93,8 +110,8 @@ impl State {
     /// The table of each gray service of an order. Services at the same stage share one.
     fn tables<'a>(&self, order: &'a Order) -> Result<BTreeMap<&'a str, Arc<Table>>, ActionError> {
         let Some(entry) = self.tenants.get(order.tenant()) else { return Ok(BTreeMap::new()) };
-        let plan = as_adjusted(order);
-        let snapshot = Snapshot::restore(&plan, &entry.tenant, &self.lists_of(order))
+        let plan = as_it_holds(order);
+        let snapshot = Snapshot::restore(&plan, &entry.tenant, &self.lists(order.tenant()))
             .map_err(|problems| ActionError::Invalid { what: "order's plan", problems })?;
         let mut by_stages: BTreeMap<usize, Arc<Table>> = BTreeMap::new();
         let table = |(service, stages): (&'a graylane_plan::ServiceSpec, usize)| {
@@ -106,11 +123,16 @@ impl State {
     }
 }
 
-/// The order's plan with the scopes as they hold now.
-fn as_adjusted(order: &Order) -> ReleasePlan {
+/// The order's plan as it holds now: with the scopes that were adjusted, and with every list named by its content.
+pub(crate) fn as_it_holds(order: &Order) -> ReleasePlan {
     let mut plan = order.plan.clone();
-    for (stage, scope) in plan.spec.stages.iter_mut().zip(&order.scopes) {
-        stage.scope = scope.clone();
+    for (number, stage) in plan.spec.stages.iter_mut().enumerate() {
+        if let Some(scope) = order.adjusted.get(&number) {
+            stage.scope = scope.clone();
+        }
+        if let Some(hash_by_name) = order.lists_by_stage.get(number) {
+            stage.scope.rename_lists(|name| hash_by_name.get(name).cloned());
+        }
     }
     plan
 }

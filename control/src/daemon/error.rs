@@ -75,14 +75,24 @@ pub enum ActionError {
     /// The order does not allow it.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The rules that would follow pass a limit of the format.
+    /// A tenant in use would have other headers.
     #[error(
-        "the rules of tenant {tenant:?} would not fit: {source}; use fewer or shorter ids, or ids in ranges of branches"
+        "tenant {tenant:?} has rules for {stored}, but the configuration says {configured}; start with the configuration that it had, or finish or roll back its orders and clear its baselines first"
     )]
+    TenantChanged {
+        /// The tenant.
+        tenant: String,
+        /// The headers that its rules go by.
+        stored: String,
+        /// The headers of the configuration.
+        configured: String,
+    },
+    /// The rules that would follow cannot be.
+    #[error("the rules of tenant {tenant:?} cannot be compiled: {source}")]
     Rules {
         /// The tenant.
         tenant: String,
-        /// Which limit.
+        /// Why.
         source: EncodeError,
     },
     /// The filter's own loader refuses the rules that would follow. This is a bug, and it reaches no proxy.

@@ -1,12 +1,12 @@
 //! Actions on orders.
 
 use crate::clock;
+use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
-use crate::daemon::{ActionError, Convergence, Daemon, OrderView};
+use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
 use graylane_order::{Actor, Effect, Event, Order, Start};
-use graylane_plan::{Scope, World, check_scope, parse_scope, snapshot};
-use graylane_xds::ProxyStatus;
+use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -28,6 +28,17 @@ pub struct StartOrder {
     /// Why, for the timeline.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Which orders to list.
+#[derive(Debug)]
+pub struct OrderFilter {
+    /// Only those of this tenant.
+    pub tenant: Option<String>,
+    /// Only those that are not rolled back or finished.
+    pub active: bool,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// What to do with an order.
@@ -63,26 +74,22 @@ impl Daemon {
         let id = self.change(|draft| {
             let tenant = draft.state.tenant_of_plan(&start)?;
             let stored = draft.state.plan(&tenant, &start.plan)?;
-            let entry = draft.state.tenant(&tenant)?;
-            let lists = draft.state.lists(&tenant);
-            let mut world = World::new(&entry.tenant, &lists);
-            world.hosts = entry.host_claims(&start.plan);
-            world.baselines = entry.baseline_versions();
-            let taken = snapshot(&stored.plan, &world)
-                .map_err(|problems| ActionError::Invalid { what: "plan", problems })?;
+            let taken =
+                draft.state.with_world(&tenant, &start.plan, |world| snapshot(&stored.plan, world))?;
+            let taken = taken.map_err(|problems| ActionError::Invalid { what: "plan", problems })?;
             draft.state.check_not_held(taken.plan())?;
             if draft.state.orders.len() >= MAX_ORDERS {
                 let cure = "start a new data directory, and keep the old one as the record";
                 return Err(ActionError::TooMany { what: "orders", limit: MAX_ORDERS, cure });
             }
             let id = draft.state.orders.keys().next_back().map_or(1, |last| last + 1);
-            let lists = taken.lists().iter().map(|(name, list)| (name.clone(), list.hash.clone()));
+            let pinned = |stage: &StageSpec| draft.state.pinned(&tenant, &stage.scope);
             let (order, effects) = Order::start(
                 Start {
                     id,
                     plan: taken.plan().clone(),
                     content_hash: taken.content_hash().to_owned(),
-                    lists: lists.collect(),
+                    lists_by_stage: stored.plan.spec.stages.iter().map(pinned).collect(),
                     actor: Actor { name: actor.to_owned(), reason: start.reason },
                 },
                 now,
@@ -105,11 +112,10 @@ impl Daemon {
         if_match: Option<u64>,
     ) -> Result<OrderView, ActionError> {
         let now = clock::now();
-        let proxies = self.xds.proxies();
         self.change(|draft| {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
-            let seen = draft.state.convergence(order.tenant(), &proxies).seen();
+            let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
             let event = match action {
                 OrderAction::Advance => Event::Advance { actor, seen },
                 OrderAction::Finish => Event::Finish { actor, seen },
@@ -130,13 +136,20 @@ impl Daemon {
         self.order(id)
     }
 
-    /// All orders, newest first.
+    /// Orders, newest first.
     #[must_use]
-    pub fn orders(&self, only_active: bool) -> Vec<OrderView> {
-        let (proxies, now) = (self.xds.proxies(), clock::now());
-        let state = self.state();
-        let orders = state.orders.values().rev().filter(|order| !only_active || order.is_active());
-        orders.map(|order| state.order_view(order, &proxies, now)).collect()
+    pub fn orders(&self, filter: &OrderFilter) -> Vec<OrderSummary> {
+        let proxies = self.xds.proxies();
+        let known = self.known();
+        let is_wanted = |order: &&Arc<Order>| {
+            (!filter.active || order.is_active())
+                && filter.tenant.as_ref().is_none_or(|tenant| tenant == order.tenant())
+        };
+        let orders = known.state.orders.values().rev().filter(is_wanted).take(filter.limit);
+        let summary = |order: &Arc<Order>| {
+            OrderSummary::new(order, self.convergence(&known.state, order.tenant(), &proxies))
+        };
+        orders.map(summary).collect()
     }
 
     /// One order.
@@ -145,20 +158,16 @@ impl Daemon {
     /// When there is none of this number.
     pub fn order(&self, id: u64) -> Result<OrderView, ActionError> {
         let (proxies, now) = (self.xds.proxies(), clock::now());
-        let state = self.state();
-        Ok(state.order_view(&*state.order(id)?, &proxies, now))
+        let state = &self.known().state;
+        let order = state.order(id)?;
+        Ok(OrderView::new(&order, self.convergence(state, order.tenant(), &proxies), now))
     }
 
     /// Steps an order with what was observed, when that changes it.
-    pub(crate) fn observe_order(
-        &self,
-        id: u64,
-        proxies: &[ProxyStatus],
-        now: Timestamp,
-    ) -> Result<(), ActionError> {
+    pub(crate) fn observe_order(&self, id: u64, now: Timestamp) -> Result<(), ActionError> {
         self.change(|draft| {
             let order = draft.state.order(id)?;
-            let seen = draft.state.convergence(order.tenant(), proxies).seen();
+            let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
             let (next, effects) = order.step(Event::Observed(seen), now)?;
             if next != *order {
                 draft.apply(next, &effects)?;
@@ -166,11 +175,38 @@ impl Daemon {
             Ok(())
         })
     }
+
+    /// Forgets a service's baseline, because its routes choose that version by themselves now.
+    ///
+    /// # Errors
+    /// When there is none, or an active order holds the service.
+    pub fn clear_baseline(&self, tenant: &str, service: &str) -> Result<(), ActionError> {
+        self.change(|draft| {
+            let baselines = &draft.state.tenant(tenant)?.baselines;
+            if !baselines.contains_key(service) {
+                return Err(ActionError::not_found("baseline of service", service, baselines.keys()));
+            }
+            let holds = |order: &&Arc<Order>| order.services.contains_key(service);
+            if let Some(order) = draft.state.active_orders(tenant).find(holds) {
+                let (user, cure) =
+                    (format!("active order {}", order.id), "finish the order or roll it back first");
+                return Err(ActionError::InUse {
+                    what: "baseline of service",
+                    name: service.into(),
+                    user,
+                    cure,
+                });
+            }
+            draft.state.tenant_mut(tenant)?.baselines.remove(service);
+            draft.delete(baseline_key(tenant, service));
+            draft.publish(tenant)
+        })
+    }
 }
 
 // === impl Draft ===
 
-impl Draft {
+impl Draft<'_> {
     /// Puts an order's next state in place, with everything that follows from it.
     fn apply(&mut self, order: Order, effects: &[Effect]) -> Result<(), ActionError> {
         let tenant = order.tenant().to_owned();
@@ -190,15 +226,20 @@ impl Draft {
         let Some(spec) = order.plan.spec.services.iter().find(|spec| spec.name == service) else {
             return Ok(());
         };
-        let entry = self.state.tenant_mut(order.tenant())?;
-        let before = entry.baselines.get(service);
-        let baseline = Baseline {
-            hosts: spec.hosts.clone(),
-            version: version.to_owned(),
-            route_default: before.map_or_else(|| spec.stable.clone(), |before| before.route_default.clone()),
-        };
-        entry.baselines.insert(service.to_owned(), baseline.clone());
-        self.put(baseline_key(order.tenant(), service), &baseline)
+        let key = baseline_key(order.tenant(), service);
+        let baselines = &mut self.state.tenant_mut(order.tenant())?.baselines;
+        let before = baselines.get(service).map(|before| before.route_default.clone());
+        let route_default = before.unwrap_or_else(|| spec.stable.clone());
+        if route_default == version {
+            // Requests get it with no word of ours.
+            if baselines.remove(service).is_some() {
+                self.delete(key);
+            }
+            return Ok(());
+        }
+        let baseline = Baseline { hosts: spec.hosts.clone(), version: version.to_owned(), route_default };
+        baselines.insert(service.to_owned(), baseline.clone());
+        self.put(key, &baseline)
     }
 }
 
@@ -209,16 +250,6 @@ impl State {
         let not_found =
             || ActionError::NotFound { what: "order", name: id.to_string(), nearest: String::new() };
         self.orders.get(&id).cloned().ok_or_else(not_found)
-    }
-
-    /// How far the tenant's published rules got.
-    pub(crate) fn convergence(&self, tenant: &str, proxies: &[ProxyStatus]) -> Convergence {
-        let published = self.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
-        Convergence::of(tenant, published.map_or(0, |published| published.rules.revision()), proxies)
-    }
-
-    fn order_view(&self, order: &Order, proxies: &[ProxyStatus], now: Timestamp) -> OrderView {
-        OrderView::new(order, self.convergence(order.tenant(), proxies), now)
     }
 
     /// The tenant that was given, or the only one that has a plan of this name.
@@ -257,7 +288,7 @@ impl State {
         Ok(())
     }
 
-    /// Reads a scope that an order is to be adjusted to, and the lists in it that the order does not hold yet.
+    /// Reads a scope that an order is to be adjusted to, with the lists as they are now.
     fn check_adjusted(
         &self,
         order: &Order,
@@ -265,16 +296,21 @@ impl State {
     ) -> Result<(Scope, BTreeMap<String, String>), ActionError> {
         let invalid = |problems| ActionError::Invalid { what: "scope", problems };
         let scope = parse_scope(text).map_err(invalid)?;
+        let pinned = self.pinned(order.tenant(), &scope);
         let entry = self.tenant(order.tenant())?;
-        let lists = self.lists_of(order);
-        let world = World::new(&entry.tenant, &lists);
-        let problems = check_scope(&order.plan, order.stage, &scope, &world);
+        let lists = self.lists(order.tenant());
+        let problems =
+            check_scope(&as_it_holds(order), order.stage, &scope, &World::new(&entry.tenant, &lists));
         if problems.iter().any(graylane_plan::Problem::is_error) {
             return Err(invalid(problems));
         }
-        let new = scope.list_names().filter(|name| !order.lists.contains_key(*name));
-        let pinned = new.filter_map(|name| Some((name.to_owned(), lists.hash(name)?.to_owned())));
-        let pinned = pinned.collect();
         Ok((scope, pinned))
+    }
+
+    /// The content hash of each named list in a scope as it is now, by the list's name.
+    fn pinned(&self, tenant: &str, scope: &Scope) -> BTreeMap<String, String> {
+        let lists = self.lists(tenant);
+        let hash = |name: &str| Some((name.to_owned(), lists.hash(name)?.to_owned()));
+        scope.list_names().filter_map(hash).collect()
     }
 }

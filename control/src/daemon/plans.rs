@@ -1,9 +1,12 @@
 //! Actions on plans and named lists.
 
 use crate::clock;
-use crate::daemon::state::{Draft, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
+use crate::daemon::state::{Draft, Known, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
 use crate::daemon::{ActionError, Daemon, ListView, PlanApplied, PlanSummary, PlanView, ProblemView};
-use graylane_plan::{HostClaim, ReleasePlan, World, check, list_hash, parse, parse_list, write_list};
+use graylane_plan::{
+    HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, in_order, list_hash, parse_list, read,
+    write_list,
+};
 use graylane_rules::is_name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,44 +23,51 @@ const MAX_TENANTS: usize = 256;
 // === impl Daemon ===
 
 impl Daemon {
-    /// Takes a plan, new or in place of the one of its name. Orders that run keep the plan they started with.
+    /// Takes a plan, new or in place of the one of its name. Orders that run keep the plan they started with. A plan
+    /// that is there already changes nothing.
     ///
     /// # Errors
     /// When the text is no plan or has problems, or the plan is not at version `if_match`.
     pub fn apply_plan(&self, text: &str, if_match: Option<u64>) -> Result<PlanApplied, ActionError> {
         let invalid = |problems| ActionError::Invalid { what: "plan", problems };
-        let plan = parse(text).map_err(invalid)?;
-        self.change(|draft| {
-            let (tenant, name) = (plan.metadata.tenant.clone(), plan.metadata.name.clone());
-            self.ensure_tenant(draft, &tenant)?;
-            let problems = draft.state.check(&plan)?;
-            if problems.iter().any(graylane_plan::Problem::is_error) {
+        let (plan, unread) = read(text);
+        let Some(plan) = plan else { return Err(invalid(unread)) };
+        let ReleasePlan { metadata: Metadata { name, tenant }, .. } = plan.clone();
+        let key = plan_key(&tenant, &name);
+        let (changed, problems) = self.change(|draft| {
+            let before = draft.state.plan(&tenant, &name).ok();
+            check_version("the plan", draft.version(&key), if_match)?;
+            if unread.is_empty() && before.as_ref().is_some_and(|before| before.plan == plan) {
+                return Ok((false, Vec::new()));
+            }
+            let mut problems = unread;
+            match self.ensure_tenant(draft, &tenant)? {
+                // The check says it, too, where the name itself cannot be.
+                Err(problem) if is_name(&tenant) => problems.push(Problem::error("metadata.tenant", problem)),
+                _ => {}
+            }
+            problems.extend(draft.state.check(&plan)?);
+            let problems = in_order(problems);
+            if problems.iter().any(Problem::is_error) {
                 return Err(invalid(problems));
             }
             let entry = draft.state.tenant_mut(&tenant)?;
-            let before = entry.plans.get(&name);
-            let version = before.map_or(0, |before| before.version);
-            check_version("the plan", version, if_match)?;
             check_count("plans", entry.plans.len(), MAX_PLANS, before.is_some())?;
-            let changed = before.is_none_or(|before| before.plan != plan);
-            let version = version + u64::from(changed);
-            if changed {
-                let stored = Arc::new(StoredPlan { plan, version, applied_at: clock::now() });
-                entry.plans.insert(name.clone(), Arc::clone(&stored));
-                draft.put(plan_key(&tenant, &name), &*stored)?;
-                draft.publish(&tenant)?;
-            }
-            let warnings = problems.into_iter().map(ProblemView::from).collect();
-            Ok(PlanApplied { tenant, name, version, changed, warnings })
-        })
+            let stored = Arc::new(StoredPlan { plan, applied_at: clock::now() });
+            entry.plans.insert(name.clone(), Arc::clone(&stored));
+            draft.put(key.clone(), &*stored)?;
+            Ok((true, problems))
+        })?;
+        let warnings = problems.into_iter().map(ProblemView::from).collect();
+        Ok(PlanApplied { version: self.known().version(&key), tenant, name, changed, warnings })
     }
 
     /// All plans.
     #[must_use]
     pub fn plans(&self) -> Vec<PlanSummary> {
-        let state = self.state();
-        let plans = state.tenants.values().flat_map(|entry| entry.plans.values());
-        plans.map(|stored| state.summary(stored)).collect()
+        let known = self.known();
+        let plans = known.state.tenants.values().flat_map(|entry| entry.plans.values());
+        plans.map(|stored| known.summary(stored)).collect()
     }
 
     /// One plan.
@@ -65,10 +75,10 @@ impl Daemon {
     /// # Errors
     /// When there is none of this name.
     pub fn plan(&self, tenant: &str, name: &str) -> Result<PlanView, ActionError> {
-        let state = self.state();
-        let stored = state.plan(tenant, name)?;
+        let known = self.known();
+        let stored = known.state.plan(tenant, name)?;
         let plan = serde_json::to_value(&stored.plan).unwrap_or_default();
-        Ok(PlanView { plan, version: stored.version, applied_at: stored.applied_at })
+        Ok(PlanView { plan, version: known.version(&plan_key(tenant, name)), applied_at: stored.applied_at })
     }
 
     /// Deletes a plan that no active order runs.
@@ -77,8 +87,8 @@ impl Daemon {
     /// When there is none of this name, an order runs it, or it is not at version `if_match`.
     pub fn delete_plan(&self, tenant: &str, name: &str, if_match: Option<u64>) -> Result<(), ActionError> {
         self.change(|draft| {
-            let stored = draft.state.plan(tenant, name)?;
-            check_version("the plan", stored.version, if_match)?;
+            draft.state.plan(tenant, name)?;
+            check_version("the plan", draft.version(&plan_key(tenant, name)), if_match)?;
             if let Some(order) = draft.state.active_order(tenant, name) {
                 let (user, cure) =
                     (format!("active order {order}"), "finish the order or roll it back first");
@@ -90,11 +100,11 @@ impl Daemon {
         })
     }
 
-    /// Takes a named list, new or in place of the one of its name. Orders that run keep the list they started with.
+    /// Takes a named list, new or in place of the one of its name. Orders that run keep the list they started with;
+    /// plans that name it are checked again when they are started.
     ///
     /// # Errors
-    /// When the text is no list, its name is none, a plan that names it would no longer pass its check, or the list is
-    /// not at version `if_match`.
+    /// When the text is no list, its name is none, or the list is not at version `if_match`.
     pub fn put_list(
         &self,
         (tenant, name): (&str, &str),
@@ -105,39 +115,37 @@ impl Daemon {
         if !is_name(name) {
             let message =
                 format!("{name:?} cannot name a list; use 1 to 63 letters, digits, '-', '_' or '.'");
-            return Err(invalid(vec![graylane_plan::Problem::error("name", message)]));
+            return Err(invalid(vec![Problem::error("name", message)]));
         }
         let ids = Arc::new(parse_list(text).map_err(invalid)?);
+        let key = list_key(tenant, name);
+        let stored = StoredList { hash: list_hash(&ids), ids: ids.len() };
         self.change(|draft| {
-            self.ensure_tenant(draft, tenant)?;
-            let entry = draft.state.tenant_mut(tenant)?;
-            let before = entry.lists.get(name);
-            check_version("the list", before.map_or(0, |before| before.version), if_match)?;
-            check_count("lists", entry.lists.len(), MAX_LISTS, before.is_some())?;
-            let hash = list_hash(&ids);
-            if let Some(same) = before.filter(|before| before.hash == hash) {
-                return Ok(view(tenant, name, same));
+            if let Err(problem) = self.ensure_tenant(draft, tenant)? {
+                return Err(invalid(vec![Problem::error("tenant", problem)]));
             }
-            let version = before.map_or(0, |before| before.version) + 1;
-            let stored = StoredList { hash: hash.clone(), ids: ids.len(), version };
-            entry.lists.insert(name.to_owned(), stored.clone());
-            draft.state.ids_by_hash.insert(hash.clone(), Arc::clone(&ids));
-            draft.put_blob(hash, write_list(&ids).into_bytes());
-            draft.put(list_key(tenant, name), &stored)?;
-            draft.publish(tenant)?;
-            Ok(view(tenant, name, &stored))
-        })
+            let entry = draft.state.tenant_mut(tenant)?;
+            let before = entry.lists.get(name).cloned();
+            check_count("lists", entry.lists.len(), MAX_LISTS, before.is_some())?;
+            check_version("the list", draft.version(&key), if_match)?;
+            if before.as_ref() == Some(&stored) {
+                return Ok(());
+            }
+            draft.state.tenant_mut(tenant)?.lists.insert(name.to_owned(), stored.clone());
+            draft.state.ids_by_hash.insert(stored.hash.clone(), Arc::clone(&ids));
+            draft.put_blob(stored.hash.clone(), write_list(&ids).into_bytes());
+            draft.put(key.clone(), &stored)
+        })?;
+        Ok(self.known().view(tenant, name, &stored))
     }
 
     /// All named lists.
     #[must_use]
     pub fn lists(&self) -> Vec<ListView> {
-        let state = self.state();
-        let lists = state
-            .tenants
-            .iter()
-            .flat_map(|(tenant, entry)| entry.lists.iter().map(move |list| (tenant, list)));
-        lists.map(|(tenant, (name, list))| view(tenant, name, list)).collect()
+        let known = self.known();
+        let tenants = known.state.tenants.iter();
+        let lists = tenants.flat_map(|(tenant, entry)| entry.lists.iter().map(move |list| (tenant, list)));
+        lists.map(|(tenant, (name, list))| known.view(tenant, name, list)).collect()
     }
 
     /// The text of a named list.
@@ -145,7 +153,7 @@ impl Daemon {
     /// # Errors
     /// When there is none of this name.
     pub fn list(&self, tenant: &str, name: &str) -> Result<String, ActionError> {
-        let state = self.state();
+        let state = &self.known().state;
         let list = state.list(tenant, name)?;
         Ok(state.ids_by_hash.get(&list.hash).map(|ids| write_list(ids)).unwrap_or_default())
     }
@@ -156,7 +164,8 @@ impl Daemon {
     /// When there is none of this name, a plan names it, or it is not at version `if_match`.
     pub fn delete_list(&self, tenant: &str, name: &str, if_match: Option<u64>) -> Result<(), ActionError> {
         self.change(|draft| {
-            check_version("the list", draft.state.list(tenant, name)?.version, if_match)?;
+            draft.state.list(tenant, name)?;
+            check_version("the list", draft.version(&list_key(tenant, name)), if_match)?;
             let entry = draft.state.tenant_mut(tenant)?;
             if let Some(plan) =
                 entry.plans.values().find(|stored| stored.plan.list_names().any(|list| list == name))
@@ -171,38 +180,102 @@ impl Daemon {
         })
     }
 
-    /// Makes the tenant exist, when it may.
-    fn ensure_tenant(&self, draft: &mut Draft, name: &str) -> Result<(), ActionError> {
+    /// Makes the tenant exist, with rules that say nothing yet, when it may. The inner error says why it may not.
+    fn ensure_tenant(&self, draft: &mut Draft<'_>, name: &str) -> Result<Result<(), String>, ActionError> {
         if draft.state.tenants.contains_key(name) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let Some(tenant) = self.config.tenant(name) else {
-            let message = match self.config.names() {
+            return Ok(Err(match self.config.names() {
                 names if names.is_empty() => {
                     format!("{name:?} cannot name a tenant; use 1 to 63 letters, digits, '-', '_' or '.'")
                 }
                 names => format!("there is no tenant {name:?}; the configuration has {names}"),
-            };
-            let problems = vec![graylane_plan::Problem::error("metadata.tenant", message)];
-            return Err(ActionError::Invalid { what: "plan", problems });
+            }));
         };
-        check_count("tenants", draft.state.tenants.len(), MAX_TENANTS, false)?;
-        draft.state.tenants.insert(name.to_owned(), TenantState::new(tenant));
-        Ok(())
+        if draft.state.tenants.len() >= MAX_TENANTS {
+            let cure = "run another daemon for the others";
+            return Err(ActionError::TooMany { what: "tenants", limit: MAX_TENANTS, cure });
+        }
+        draft.put_tenant(tenant)?;
+        draft.publish(name)?;
+        Ok(Ok(()))
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn view(&self, tenant: &str, name: &str, list: &StoredList) -> ListView {
+        let StoredList { hash, ids } = list.clone();
+        let version = self.version(&list_key(tenant, name));
+        ListView { tenant: tenant.to_owned(), name: name.to_owned(), ids, hash, version }
+    }
+
+    fn summary(&self, stored: &StoredPlan) -> PlanSummary {
+        let ReleasePlan { metadata, spec, .. } = &stored.plan;
+        PlanSummary {
+            tenant: metadata.tenant.clone(),
+            name: metadata.name.clone(),
+            version: self.version(&plan_key(&metadata.tenant, &metadata.name)),
+            applied_at: stored.applied_at,
+            owner: spec.owner.clone(),
+            services: spec.services.iter().map(|service| service.name.clone()).collect(),
+            stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
+            active_order: self.state.active_order(&metadata.tenant, &metadata.name),
+        }
     }
 }
 
 // === impl State ===
 
 impl State {
-    /// Everything that is wrong with a plan, in the world as it is.
-    pub(crate) fn check(&self, plan: &ReleasePlan) -> Result<Vec<graylane_plan::Problem>, ActionError> {
-        let entry = self.tenant(&plan.metadata.tenant)?;
-        let lists = self.lists(&plan.metadata.tenant);
+    /// Everything that is wrong with a plan, in the world as it is. A tenant that may not be has the default headers.
+    fn check(&self, plan: &ReleasePlan) -> Result<Vec<Problem>, ActionError> {
+        let Metadata { name, tenant } = &plan.metadata;
+        if !self.tenants.contains_key(tenant) {
+            return Ok(check(plan, &World::offline(&Tenant::with_defaults(tenant))));
+        }
+        self.with_world(tenant, name, |world| check(plan, world))
+    }
+
+    /// Gives the world as a plan of a tenant sees it.
+    pub(crate) fn with_world<T>(
+        &self,
+        tenant: &str,
+        plan: &str,
+        look: impl FnOnce(&World<'_>) -> T,
+    ) -> Result<T, ActionError> {
+        let entry = self.tenant(tenant)?;
+        let lists = self.lists(tenant);
         let mut world = World::new(&entry.tenant, &lists);
-        world.hosts = entry.host_claims(&plan.metadata.name);
-        world.baselines = entry.baseline_versions();
-        Ok(check(plan, &world))
+        world.hosts = self.host_claims(tenant, entry, plan);
+        world.baselines =
+            entry.baselines.iter().map(|(service, baseline)| (service.clone(), baseline.into())).collect();
+        Ok(look(&world))
+    }
+
+    /// The hosts that plans other than `plan`, active orders and baselines claim.
+    fn host_claims(&self, tenant: &str, entry: &TenantState, plan: &str) -> BTreeMap<String, HostClaim> {
+        let plans =
+            entry.plans.values().map(|stored| &stored.plan).filter(|other| other.metadata.name != plan);
+        let plans = plans.map(|plan| (format!("plan {}", plan.metadata.name), plan));
+        let orders = self.active_orders(tenant).map(|order| (format!("order {}", order.id), &order.plan));
+        let mut claims = BTreeMap::new();
+        for (holder, plan) in plans.chain(orders) {
+            for service in &plan.spec.services {
+                let claim = || HostClaim { plan: holder.clone(), service: service.name.clone() };
+                claims.extend(service.hosts.iter().map(|host| (host.clone(), claim())));
+            }
+        }
+        for (service, baseline) in &entry.baselines {
+            let claim = || HostClaim {
+                plan: "a finished order (see `graylane baseline list`)".into(),
+                service: service.clone(),
+            };
+            claims.extend(baseline.hosts.iter().map(|host| (host.clone(), claim())));
+        }
+        claims
     }
 
     pub(crate) fn tenant(&self, name: &str) -> Result<&TenantState, ActionError> {
@@ -227,51 +300,6 @@ impl State {
     fn active_order(&self, tenant: &str, plan: &str) -> Option<u64> {
         self.active_orders(tenant).find(|order| order.plan.metadata.name == plan).map(|order| order.id)
     }
-
-    fn summary(&self, stored: &StoredPlan) -> PlanSummary {
-        let ReleasePlan { metadata, spec, .. } = &stored.plan;
-        PlanSummary {
-            tenant: metadata.tenant.clone(),
-            name: metadata.name.clone(),
-            version: stored.version,
-            applied_at: stored.applied_at,
-            owner: spec.owner.clone(),
-            services: spec.services.iter().map(|service| service.name.clone()).collect(),
-            stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
-            active_order: self.active_order(&metadata.tenant, &metadata.name),
-        }
-    }
-}
-
-// === impl TenantState ===
-
-impl TenantState {
-    /// The hosts that plans other than `plan`, and baselines, claim.
-    pub(crate) fn host_claims(&self, plan: &str) -> BTreeMap<String, HostClaim> {
-        let others = self.plans.iter().filter(|(name, _)| *name != plan);
-        let of_plans = others.flat_map(|(name, stored)| {
-            let services = stored.plan.spec.services.iter();
-            services
-                .flat_map(move |service| service.hosts.iter().map(move |host| (name, &service.name, host)))
-        });
-        let baseline = &"a baseline".to_owned();
-        let of_baselines = self.baselines.iter().flat_map(|(service, baseline_of)| {
-            baseline_of.hosts.iter().map(move |host| (baseline, service, host))
-        });
-        let claim = |(plan, service, host): (&String, &String, &String)| {
-            (host.clone(), HostClaim { plan: plan.clone(), service: service.clone() })
-        };
-        of_plans.chain(of_baselines).map(claim).collect()
-    }
-
-    pub(crate) fn baseline_versions(&self) -> BTreeMap<String, String> {
-        self.baselines.iter().map(|(service, baseline)| (service.clone(), baseline.version.clone())).collect()
-    }
-}
-
-fn view(tenant: &str, name: &str, list: &StoredList) -> ListView {
-    let StoredList { hash, ids, version } = list.clone();
-    ListView { tenant: tenant.to_owned(), name: name.to_owned(), ids, hash, version }
 }
 
 /// Refuses a caller that saw an older version.

@@ -38,7 +38,7 @@ impl Daemon {
         if let Some(tenant) = tenant {
             return Ok(tenant);
         }
-        let state = self.state();
+        let state = &self.known().state;
         let names: Vec<&String> = state.tenants.keys().collect();
         match names.as_slice() {
             [tenant] => Ok((*tenant).clone()),
@@ -77,7 +77,7 @@ impl Daemon {
     /// The baselines that finished orders left.
     #[must_use]
     pub fn baselines(&self) -> Vec<BaselineView> {
-        let state = self.state();
+        let state = &self.known().state;
         let baselines = state.tenants.iter().flat_map(|(tenant, entry)| {
             entry.baselines.iter().map(move |(service, baseline)| (tenant, service, baseline))
         });
@@ -92,7 +92,7 @@ impl Daemon {
     }
 
     fn published(&self, tenant: &str) -> Result<Arc<Published>, ActionError> {
-        let state = self.state();
+        let state = &self.known().state;
         let published = state.tenant(tenant)?.published.clone();
         published.ok_or_else(|| ActionError::NotFound {
             what: "rule set",

@@ -5,22 +5,27 @@ use crate::store::{Store, Transaction};
 use bytes::Bytes;
 use graylane_order::Order;
 use graylane_plan::{Lists, ReleasePlan, Tenant};
-use graylane_rules::{IdSet, Rules};
+use graylane_rules::{Dimension, IdSet, Rules};
+use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// All of it. A clone is cheap: what is large is shared.
+/// The state, and which commit wrote each value of it: that is the value's version.
+pub(crate) struct Known {
+    pub(crate) state: State,
+    version_by_key: BTreeMap<String, u64>,
+}
+
+/// All that actions read and change. A clone shares plans, orders, ids and rules.
 #[derive(Clone, Default)]
 pub(crate) struct State {
     pub(crate) tenants: BTreeMap<String, TenantState>,
     pub(crate) orders: BTreeMap<u64, Arc<Order>>,
     /// The ids of every list that a tenant or an active order names, by content hash.
     pub(crate) ids_by_hash: BTreeMap<String, Arc<IdSet>>,
-    /// The store's revision of each value.
-    revision_by_key: BTreeMap<String, u64>,
 }
 
 /// What belongs to one tenant.
@@ -39,7 +44,6 @@ pub(crate) struct TenantState {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StoredPlan {
     pub(crate) plan: ReleasePlan,
-    pub(crate) version: u64,
     pub(crate) applied_at: Timestamp,
 }
 
@@ -49,7 +53,6 @@ pub(crate) struct StoredPlan {
 pub(crate) struct StoredList {
     pub(crate) hash: String,
     pub(crate) ids: usize,
-    pub(crate) version: u64,
 }
 
 /// The version of a service outside any order, where an order changed it.
@@ -66,6 +69,8 @@ pub(crate) struct Baseline {
 pub(crate) struct Published {
     pub(crate) rules: Rules,
     pub(crate) bytes: Bytes,
+    /// How many proxies were there when it was published: as many are waited for after a restart.
+    pub(crate) proxies: usize,
 }
 
 /// What the store keeps of a published rule set; the rest is compiled again.
@@ -74,45 +79,104 @@ pub(crate) struct Published {
 pub(crate) struct PublishedRecord {
     pub(crate) revision: u64,
     pub(crate) content_hash: u64,
+    pub(crate) proxies: usize,
+}
+
+/// What the store keeps of a tenant. Its rules mean nothing with other headers.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TenantRecord {
+    /// The name and header of each dimension, most specific first.
+    dimensions: Vec<(String, String)>,
+    output_header: String,
 }
 
 /// A state that is being changed, and the transaction that makes the change last.
-pub(crate) struct Draft {
+pub(crate) struct Draft<'a> {
     pub(crate) state: State,
+    /// What the proxies did when the change began.
+    pub(crate) proxies: &'a [ProxyStatus],
+    known: &'a Known,
     txn: Transaction,
     /// Whether the rules of some tenant changed.
     pub(crate) has_new_rules: bool,
 }
 
+// === impl Known ===
+
+impl Known {
+    /// Reads everything from the store, except the rules, which are compiled again. Gives what was published, too.
+    pub(crate) fn load(store: &Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
+        let mut known = Self { state: State::default(), version_by_key: BTreeMap::new() };
+        let mut published = BTreeMap::new();
+        // In the order of keys, so a tenant does not come before its baselines: they wait for it.
+        let mut rest = Vec::new();
+        for (key, stored) in store.list("")? {
+            known.version_by_key.insert(key.clone(), stored.revision);
+            match key.split_once('/') {
+                Some(("tenant", name)) => {
+                    let record: TenantRecord = read(&key, &stored.bytes)?;
+                    known.state.tenants.insert(name.to_owned(), TenantState::new(record.into_tenant(name)));
+                }
+                Some(("rules", name)) => drop(published.insert(name.to_owned(), read(&key, &stored.bytes)?)),
+                _ => rest.push((key, stored.bytes)),
+            }
+        }
+        rest.iter().try_for_each(|(key, bytes)| known.state.take(key, bytes))?;
+        known.state.load_ids(store)?;
+        Ok((known, published))
+    }
+
+    /// The version of a value: the revision of the commit that wrote it. 0 when there is no such value.
+    pub(crate) fn version(&self, key: &str) -> u64 {
+        self.version_by_key.get(key).copied().unwrap_or_default()
+    }
+
+    /// Writes what a draft changed, and makes it the state.
+    pub(crate) fn commit(&mut self, draft: Drafted, store: &Store) -> Result<(), ActionError> {
+        let Drafted { mut state, mut txn } = draft;
+        if txn.puts.is_empty() && txn.deletes.is_empty() {
+            self.state = state;
+            return Ok(());
+        }
+        txn.blob_deletes = state.forget_ids();
+        let keys = txn.puts.iter().map(|(key, _)| key).chain(&txn.deletes);
+        txn.expects = keys.map(|key| (key.clone(), self.version_by_key.get(key).copied())).collect();
+        let revision = store.commit(&txn)?;
+        for (key, _) in txn.puts {
+            self.version_by_key.insert(key, revision);
+        }
+        for key in &txn.deletes {
+            self.version_by_key.remove(key);
+        }
+        self.state = state;
+        Ok(())
+    }
+}
+
 // === impl State ===
 
 impl State {
-    /// Reads everything from the store.
-    pub(crate) fn load(store: &Store, tenant: impl Fn(&str) -> Tenant) -> Result<Self, ActionError> {
-        let mut state = Self::default();
-        for (key, stored) in store.list("")? {
-            state.revision_by_key.insert(key.clone(), stored.revision);
-            let mut parts = key.splitn(3, '/');
-            let kind = parts.next().unwrap_or_default();
-            let (name, rest) =
-                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
-            if kind == "order" {
-                let order: Order = read(&key, &stored.bytes)?;
-                state.orders.insert(order.id, Arc::new(order));
-                continue;
-            }
-            let entry =
-                state.tenants.entry(name.to_owned()).or_insert_with(|| TenantState::new(tenant(name)));
-            match kind {
-                "plan" => drop(entry.plans.insert(rest, Arc::new(read(&key, &stored.bytes)?))),
-                "list" => drop(entry.lists.insert(rest, read(&key, &stored.bytes)?)),
-                "baseline" => drop(entry.baselines.insert(rest, read(&key, &stored.bytes)?)),
-                "rules" => {}
-                _ => return Err(ActionError::Unreadable { key, message: "its kind is unknown".into() }),
-            }
+    /// Takes in one stored value of a tenant, or an order.
+    fn take(&mut self, key: &str, bytes: &[u8]) -> Result<(), ActionError> {
+        let unreadable =
+            |message: &str| ActionError::Unreadable { key: key.to_owned(), message: message.into() };
+        let mut parts = key.splitn(3, '/');
+        let kind = parts.next().unwrap_or_default();
+        if kind == "order" {
+            let order: Order = read(key, bytes)?;
+            self.orders.insert(order.id, Arc::new(order));
+            return Ok(());
         }
-        state.load_ids(store)?;
-        Ok(state)
+        let (tenant, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
+        let entry = self.tenants.get_mut(tenant).ok_or_else(|| unreadable("its tenant is not there"))?;
+        match kind {
+            "plan" => drop(entry.plans.insert(name, Arc::new(read(key, bytes)?))),
+            "list" => drop(entry.lists.insert(name, read(key, bytes)?)),
+            "baseline" => drop(entry.baselines.insert(name, read(key, bytes)?)),
+            _ => return Err(unreadable("its kind is unknown")),
+        }
+        Ok(())
     }
 
     /// Brings the ids of every list that is named into memory.
@@ -135,7 +199,10 @@ impl State {
         let of_tenants =
             self.tenants.values().flat_map(|tenant| tenant.lists.values().map(|list| &list.hash));
         let active = self.orders.values().filter(|order| order.is_active());
-        of_tenants.chain(active.flat_map(|order| order.lists.values())).cloned().collect()
+        of_tenants
+            .chain(active.flat_map(|order| order.lists_by_stage.iter().flat_map(BTreeMap::values)))
+            .cloned()
+            .collect()
     }
 
     /// The active orders of a tenant, oldest first.
@@ -150,13 +217,6 @@ impl State {
             hash_by_name: lists.map(|(name, list)| (name.as_str(), list.hash.as_str())).collect(),
             ids_by_hash: &self.ids_by_hash,
         }
-    }
-
-    /// The lists of an order as they were when it started, and the tenant's others as they are now.
-    pub(crate) fn lists_of<'a>(&'a self, order: &'a Order) -> NamedLists<'a> {
-        let mut lists = self.lists(order.tenant());
-        lists.hash_by_name.extend(order.lists.iter().map(|(name, hash)| (name.as_str(), hash.as_str())));
-        lists
     }
 }
 
@@ -175,9 +235,11 @@ impl NamedLists<'_> {
     }
 }
 
+/// A list is found by its name, and by the hash of its content, which is how orders name theirs.
 impl Lists for NamedLists<'_> {
     fn get(&self, name: &str) -> Option<Arc<IdSet>> {
-        self.ids_by_hash.get(*self.hash_by_name.get(name)?).cloned()
+        let hash = self.hash_by_name.get(name).copied().unwrap_or(name);
+        self.ids_by_hash.get(hash).cloned()
     }
 
     fn names(&self) -> Vec<String> {
@@ -199,28 +261,72 @@ impl TenantState {
     }
 }
 
-// === impl Draft ===
+// === impl Baseline ===
 
-impl Draft {
-    pub(crate) fn new(state: &State) -> Self {
-        Self { state: state.clone(), txn: Transaction::default(), has_new_rules: false }
+impl From<&Baseline> for graylane_plan::Baseline {
+    fn from(baseline: &Baseline) -> Self {
+        Self { version: baseline.version.clone(), hosts: baseline.hosts.clone() }
+    }
+}
+
+// === impl TenantRecord ===
+
+impl TenantRecord {
+    fn of(tenant: &Tenant) -> Self {
+        let dimension = |dimension: &Dimension| (dimension.name.clone(), dimension.header.clone());
+        let dimensions = tenant.dimensions.iter().map(dimension).collect();
+        Self { dimensions, output_header: tenant.output_header.clone() }
     }
 
-    /// Writes a value, unless it changed in the store since it was read.
+    fn into_tenant(self, name: &str) -> Tenant {
+        let dimensions =
+            self.dimensions.into_iter().map(|(name, header)| Dimension { name, header }).collect();
+        Tenant { name: name.to_owned(), dimensions, output_header: self.output_header }
+    }
+}
+
+/// What a draft changed.
+pub(crate) struct Drafted {
+    state: State,
+    txn: Transaction,
+}
+
+// === impl Draft ===
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus]) -> Self {
+        let state = known.state.clone();
+        Self { state, proxies, known, txn: Transaction::default(), has_new_rules: false }
+    }
+
+    /// The version of a value before this change.
+    pub(crate) fn version(&self, key: &str) -> u64 {
+        self.known.version(key)
+    }
+
+    /// Writes a value.
     pub(crate) fn put(&mut self, key: String, value: &impl Serialize) -> Result<(), ActionError> {
         let unreadable = |error: serde_json::Error| ActionError::Unreadable {
             key: key.clone(),
             message: error.to_string(),
         };
         let bytes = serde_json::to_vec(value).map_err(unreadable)?;
-        self.expect(&key);
         self.txn.puts.push((key, bytes));
         Ok(())
     }
 
-    /// Deletes a value, unless it changed in the store since it was read.
+    /// Makes a tenant exist, or have other headers.
+    pub(crate) fn put_tenant(&mut self, tenant: Tenant) -> Result<(), ActionError> {
+        self.put(format!("tenant/{}", tenant.name), &TenantRecord::of(&tenant))?;
+        match self.state.tenants.get_mut(&tenant.name) {
+            Some(entry) => entry.tenant = Arc::new(tenant),
+            None => drop(self.state.tenants.insert(tenant.name.clone(), TenantState::new(tenant))),
+        }
+        Ok(())
+    }
+
+    /// Deletes a value.
     pub(crate) fn delete(&mut self, key: String) {
-        self.expect(&key);
         self.txn.deletes.push(key);
     }
 
@@ -229,26 +335,9 @@ impl Draft {
         self.txn.blobs.push((hash, bytes));
     }
 
-    fn expect(&mut self, key: &str) {
-        let known = self.state.revision_by_key.get(key).copied();
-        self.txn.expects.push((key.to_owned(), known));
-    }
-
-    /// Makes the change last, and gives the state with it.
-    pub(crate) fn commit(self, store: &Store) -> Result<State, ActionError> {
-        let Self { mut state, mut txn, .. } = self;
-        if txn.puts.is_empty() && txn.deletes.is_empty() {
-            return Ok(state);
-        }
-        txn.blob_deletes = state.forget_ids();
-        let revision = store.commit(&txn)?;
-        for (key, _) in txn.puts {
-            state.revision_by_key.insert(key, revision);
-        }
-        for key in &txn.deletes {
-            state.revision_by_key.remove(key);
-        }
-        Ok(state)
+    /// The end of drafting.
+    pub(crate) fn finish(self) -> Drafted {
+        Drafted { state: self.state, txn: self.txn }
     }
 }
 

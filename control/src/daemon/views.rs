@@ -1,5 +1,6 @@
 //! What the API shows. Every field says what was observed, and nothing more.
 
+use crate::daemon::LAGGARD_GRACE;
 use graylane_order::{Order, Phase, Seen, TimelineEntry};
 use graylane_plan::Problem;
 use graylane_rules::{Explanation, Step};
@@ -115,6 +116,38 @@ pub struct OrderView {
     pub version: u64,
 }
 
+/// An order in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderSummary {
+    /// Its number.
+    pub id: u64,
+    /// Its tenant.
+    pub tenant: String,
+    /// Its plan's name.
+    pub plan: String,
+    /// `AwaitingApproval`, `Running`, `Paused`, `Retained`, `RollingBack`, `RolledBack` or `Finished`.
+    #[schema(value_type = String)]
+    pub phase: Phase,
+    /// The current stage.
+    pub stage: StageSummary,
+    /// How far the tenant's published rules got.
+    pub convergence: Convergence,
+    /// Grows with each change.
+    pub version: u64,
+}
+
+/// The current stage of an order in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StageSummary {
+    /// Its name.
+    pub name: String,
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many stages the plan has.
+    pub of: usize,
+}
+
 /// The current stage of an order.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -163,7 +196,7 @@ pub struct Convergence {
     pub applied: usize,
     /// Connected proxies that acknowledged it and do not report to run another.
     pub converged: usize,
-    /// Connected proxies.
+    /// Connected proxies, and those that were within the last minute.
     pub total: usize,
 }
 
@@ -285,8 +318,7 @@ impl OrderView {
             since: order.stage_since,
             hold_left_seconds: order.hold_left(now).as_secs().unsigned_abs(),
             scope: order
-                .scopes
-                .get(order.stage)
+                .scope(order.stage)
                 .and_then(|scope| serde_json::to_value(scope).ok())
                 .unwrap_or_default(),
         };
@@ -305,14 +337,37 @@ impl OrderView {
     }
 }
 
+// === impl OrderSummary ===
+
+impl OrderSummary {
+    pub(crate) fn new(order: &Order, convergence: Convergence) -> Self {
+        let stage = StageSummary {
+            name: order.current_stage().map(|stage| stage.name.clone()).unwrap_or_default(),
+            number: order.stage + 1,
+            of: order.plan.spec.stages.len(),
+        };
+        Self {
+            id: order.id,
+            tenant: order.tenant().to_owned(),
+            plan: order.plan.metadata.name.clone(),
+            phase: order.phase,
+            stage,
+            convergence,
+            version: order.version,
+        }
+    }
+}
+
 // === impl Convergence ===
 
 impl Convergence {
-    /// Counts the connected proxies that ask for the rules of `tenant`.
+    /// Counts the proxies that ask for the rules of `tenant`: those that are connected, and those that were a moment ago.
     pub(crate) fn of(tenant: &str, wanted: u64, proxies: &[ProxyStatus]) -> Self {
         let mut counts = Self { wanted, ..Self::default() };
-        for proxy in proxies.iter().filter(|proxy| proxy.connected && proxy.tenant == tenant) {
-            let acknowledged = proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
+        let counts_still = |proxy: &&ProxyStatus| proxy.gone_for.is_none_or(|gone| gone < LAGGARD_GRACE);
+        for proxy in proxies.iter().filter(|proxy| proxy.tenant == tenant).filter(counts_still) {
+            let acknowledged =
+                proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
             let applied = proxy.applied.map(|applied| applied == wanted && !proxy.rejected_config);
             counts.total += 1;
             counts.acknowledged += usize::from(acknowledged);

@@ -1,9 +1,12 @@
 //! The real program as a process of its own, with ports from the operating system.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A running `graylane serve`, killed when it is dropped.
 pub struct Daemon {
@@ -20,8 +23,15 @@ pub struct Answer {
 
 impl Daemon {
     pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    pub fn start_with(data: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
-        command.args(["serve", "--http", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--data"]).arg(data);
+        command
+            .args(["serve", "--http", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(more);
         let mut child = command.env("NO_COLOR", "1").stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -33,6 +43,19 @@ impl Daemon {
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap();
         Self { child, server: format!("http://{address}") }
+    }
+
+    /// Waits until an order is in a phase, and gives it.
+    pub fn wait_for(&self, order: &str, phase: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let found = self.json(&["order", "get", order], "");
+            if found["phase"] == phase {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{found}");
+            std::thread::yield_now();
+        }
     }
 
     /// Ends the daemon as a power cut would.
@@ -75,10 +98,14 @@ impl Drop for Daemon {
 
 /// Runs the command line with `input` as its standard input.
 pub fn run(args: &[&str], input: &str) -> Output {
+    run_to(Stdio::piped(), args, input)
+}
+
+/// Runs the command line with `input` as its standard input and `stdout` as its standard output.
+pub fn run_to(stdout: Stdio, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
     command.args(args).env_remove("GRAYLANE_SERVER").env_remove("GRAYLANE_TENANT");
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
     // A command that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()

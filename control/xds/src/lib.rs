@@ -15,6 +15,6 @@ mod stream;
 
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use proxies::{Nack, ProxyStatus};
-pub use server::{ServeError, Xds};
+pub use server::{Prepared, ServeError, Xds};
 pub use snapshot::{Publication, PublishError};
 pub use stream::Protocol;

@@ -51,6 +51,8 @@ pub struct ProxyStatus {
     pub age: Duration,
     /// Time since its stream subscribed; none while disconnected.
     pub connected_for: Option<Duration>,
+    /// Time since its stream ended; none while connected.
+    pub gone_for: Option<Duration>,
 }
 
 /// A rejection by a proxy.
@@ -185,6 +187,7 @@ fn statuses(
             Link::Up { since, .. } => Some(now.saturating_duration_since(since)),
             Link::Down { .. } => None,
         };
+        let gone_for = entry.down_since().map(|since| now.saturating_duration_since(since));
         ProxyStatus {
             node: node.to_owned(),
             cluster: entry.cluster.clone(),
@@ -200,6 +203,7 @@ fn statuses(
             last_error: entry.last_error.clone(),
             age: now.saturating_duration_since(entry.last_message),
             connected_for,
+            gone_for,
         }
     };
     by_resource.iter().map(status).collect()

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
-use crate::snapshot::{Publication, PublishError, Snapshots};
+use crate::snapshot::{Publication, PublishError, Snapshot, Snapshots};
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Xds {
     snapshots: Arc<Snapshots>,
     proxies: Arc<Proxies>,
 }
+
+/// What was prepared to be published.
+#[derive(Debug)]
+pub struct Prepared(Snapshot);
 
 /// Why the server stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -49,16 +53,20 @@ impl Xds {
         Self { snapshots: Arc::new(Snapshots::new(settings)), proxies: Arc::new(Proxies::new()) }
     }
 
-    /// Replaces everything published by exactly these rule sets, for all streams at once; a proxy is sent only what changed for
-    /// it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. Blocks while it encodes and
-    /// hashes what is new.
+    /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
+    /// what is new.
     ///
     /// # Errors
-    /// Any publication that [`PublishError`] names; then nothing is published.
-    // By value, although a slice would do: the publisher has no use for them afterwards.
-    #[allow(clippy::needless_pass_by_value)]
-    pub fn publish(&self, publications: Vec<Publication>) -> Result<(), PublishError> {
-        self.snapshots.publish(&publications)
+    /// Any publication that [`PublishError`] names.
+    pub fn prepare(&self, publications: &[Publication]) -> Result<Prepared, PublishError> {
+        self.snapshots.prepare(publications).map(Prepared)
+    }
+
+    /// Replaces everything published by exactly what was prepared, for all streams at once; a proxy is sent only what changed
+    /// for it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. One publisher has to
+    /// prepare and publish by turns: of two that were prepared at once, the later one wins whole.
+    pub fn publish(&self, Prepared(snapshot): Prepared) {
+        self.snapshots.swap(snapshot);
     }
 
     /// Every proxy that is connected, or was within the last 10 minutes, sorted by node, then resource.

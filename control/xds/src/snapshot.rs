@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub struct Publication {
 pub enum PublishError {
     /// The rules of one tenant are too large to send.
     #[error(
-        "rules of tenant {tenant:?} are {bytes} bytes, the limit is {MAX_RULES_BYTES}; use ranges or broader scopes"
+        "rules of tenant {tenant:?} are {bytes} bytes, the limit is {MAX_RULES_BYTES}; use fewer ids or broader scopes"
     )]
     TooLarge {
         /// Whose rules.
@@ -92,8 +92,6 @@ pub(crate) struct Snapshots {
     settings: FilterSettings,
     current: ArcSwap<Snapshot>,
     bell: watch::Sender<()>,
-    /// Held from reading the snapshot before to storing the next.
-    publishing: Mutex<()>,
 }
 
 // === impl Version ===
@@ -184,12 +182,7 @@ fn check(publication: &Publication) -> Result<(), PublishError> {
 
 impl Snapshots {
     pub(crate) fn new(settings: FilterSettings) -> Self {
-        Self {
-            settings,
-            current: ArcSwap::default(),
-            bell: watch::Sender::new(()),
-            publishing: Mutex::default(),
-        }
+        Self { settings, current: ArcSwap::default(), bell: watch::Sender::new(()) }
     }
 
     /// The newest snapshot.
@@ -202,13 +195,21 @@ impl Snapshots {
         self.bell.subscribe()
     }
 
-    /// Replaces the snapshot by exactly these publications, or changes nothing.
-    pub(crate) fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = self.current().next(publications, &self.settings)?;
+    /// The snapshot with exactly these publications. Nothing is published yet.
+    pub(crate) fn prepare(&self, publications: &[Publication]) -> Result<Snapshot, PublishError> {
+        self.current().next(publications, &self.settings)
+    }
+
+    /// Puts a prepared snapshot in place.
+    pub(crate) fn swap(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
         self.bell.send_replace(());
-        Ok(())
+    }
+
+    /// Replaces the snapshot by exactly these publications, or changes nothing.
+    #[cfg(test)]
+    pub(crate) fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
+        self.prepare(publications).map(|next| self.swap(next))
     }
 }
 

@@ -54,7 +54,7 @@ impl Stage {
 
     fn publish_rules(&self, revision: u64, rules: Bytes) {
         let publication = Publication { tenant: "retail".to_owned(), revision, rules };
-        self.xds.publish(vec![publication]).unwrap();
+        self.xds.publish(self.xds.prepare(&[publication]).unwrap());
     }
 
     /// The status of the only proxy, once it is as wanted.
