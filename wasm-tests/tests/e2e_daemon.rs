@@ -109,6 +109,29 @@ fn after_sigkill_traffic_goes_on_nothing_is_pushed_twice_and_the_order_goes_on()
 }
 
 #[test]
+fn a_proxy_that_is_away_still_counts_also_after_a_restart_of_the_daemon() {
+    let mut testbed = Testbed::start(&TestbedSettings { envoys: 1, ..TestbedSettings::default() }).unwrap();
+    testbed.daemon.apply(include_str!("release_plan.yaml")).unwrap();
+    until_all_run_the_wanted_revision(&testbed);
+    testbed.daemon.cli(&["order", "start", "loan-2026-11", "--wait", "30"]).unwrap();
+    testbed.envoys.clear();
+    wait::until("the proxy's stream to end", || {
+        let proxies = testbed.daemon.cli(&["proxies"])?;
+        ensure!(proxies[0]["connected"] == false, "{proxies}");
+        Ok(())
+    })
+    .unwrap();
+    let refused = |testbed: &Testbed| testbed.daemon.cli(&["order", "advance", "1"]).unwrap_err().to_string();
+    assert!(refused(&testbed).contains("0 of 1 proxies"), "{}", refused(&testbed));
+
+    testbed.daemon.kill().unwrap();
+    testbed.daemon.run().unwrap();
+    assert!(refused(&testbed).contains("0 of 1 proxies"), "{}", refused(&testbed));
+    let order = testbed.daemon.cli(&["order", "rollback", "1"]).unwrap();
+    assert_eq!(order["phase"], "RollingBack", "nobody saw that it is rolled back everywhere");
+}
+
+#[test]
 fn an_action_that_was_answered_survives_sigkill() {
     let mut testbed = Testbed::start(&TestbedSettings { envoys: 0, ..TestbedSettings::default() }).unwrap();
     testbed.daemon.apply(include_str!("release_plan.yaml")).unwrap();
