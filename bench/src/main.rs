@@ -1,0 +1,37 @@
+//! Benchmarks that check their own answers. `cargo xtask bench <name>` builds and runs one.
+
+mod figures;
+mod machine;
+mod push;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks that check their own answers.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// From an order's `advance` to the last proxy's ACK, and to the first steered request: daemon and three Envoys
+    Push(push::Push),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().benchmark {
+        Benchmark::Push(push) => push.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

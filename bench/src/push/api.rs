@@ -1,0 +1,76 @@
+//! The daemon's HTTP API, on kept connections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Asks the daemon. Clones share connections, so each thread should use one of its own.
+pub(crate) struct Api {
+    daemon: SocketAddr,
+    agent: ureq::Agent,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// The API at this address, with no connection yet.
+    pub(crate) fn new(daemon: SocketAddr) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .proxy(None);
+        Self { daemon, agent: config.build().into() }
+    }
+
+    /// The same API on connections of its own.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.daemon)
+    }
+
+    /// Reads what stands at a path below `/api/v1`.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.agent.get(self.url(path)).call().with_context(|| format!("GET {path}"))?;
+        read(path, answer)
+    }
+
+    /// Posts to a path below `/api/v1`.
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &str) -> Result<Value> {
+        let call = self.agent.post(self.url(path)).header("content-type", content_type);
+        read(path, call.send(body).with_context(|| format!("POST {path}"))?)
+    }
+
+    /// Puts to a path below `/api/v1`.
+    pub(crate) fn put(&self, path: &str, content_type: &str, body: &str) -> Result<Value> {
+        let call = self.agent.put(self.url(path)).header("content-type", content_type);
+        read(path, call.send(body).with_context(|| format!("PUT {path}"))?)
+    }
+
+    /// What each connected proxy acknowledged last.
+    pub(crate) fn proxies(&self) -> Result<Vec<Option<u64>>> {
+        let proxies = self.get("/proxies")?;
+        let connected =
+            proxies.as_array().into_iter().flatten().filter(|proxy| *field(proxy, "connected") == true);
+        Ok(connected.map(|proxy| field(proxy, "acknowledged").as_u64()).collect())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1{path}", self.daemon)
+    }
+}
+
+/// A field that may be missing: then it is null.
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
+fn read(path: &str, answer: ureq::http::Response<ureq::Body>) -> Result<Value> {
+    let status = answer.status();
+    let body = answer.into_body().read_to_string()?;
+    ensure!(status.is_success(), "{path}: {status}: {body}");
+    serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))
+}
