@@ -15,7 +15,7 @@ pub use error::ActionError;
 pub use orders::{OrderAction, OrderFilter, StartOrder};
 pub use views::{
     BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied, PlanSummary,
-    PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageView, StepView,
+    PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,
 };
 
 use crate::clock;

@@ -1,7 +1,9 @@
 //! What the API shows. Every field says what was observed, and nothing more.
 
-use crate::daemon::LAGGARD_GRACE;
-use graylane_order::{Order, Phase, Seen, TimelineEntry};
+mod orders;
+
+pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
+
 use graylane_plan::Problem;
 use graylane_rules::{Explanation, Step};
 use graylane_xds::ProxyStatus;
@@ -86,118 +88,6 @@ pub struct ListView {
     pub hash: String,
     /// Grows with each change.
     pub version: u64,
-}
-
-/// An order as it stands.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderView {
-    /// Its number.
-    pub id: u64,
-    /// Its tenant.
-    pub tenant: String,
-    /// Its plan's name.
-    pub plan: String,
-    /// SHA-256 of what was started: plan and lists.
-    pub content_hash: String,
-    /// `AwaitingApproval`, `Running`, `Paused`, `Retained`, `RollingBack`, `RolledBack` or `Finished`.
-    #[schema(value_type = String)]
-    pub phase: Phase,
-    /// The current stage.
-    pub stage: StageView,
-    /// Its services in the plan's order.
-    pub services: Vec<ServiceView>,
-    /// How far the tenant's published rules got.
-    pub convergence: Convergence,
-    /// What happened, oldest first.
-    #[schema(value_type = Vec<Object>)]
-    pub timeline: Vec<TimelineEntry>,
-    /// Grows with each change.
-    pub version: u64,
-}
-
-/// An order in a list.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderSummary {
-    /// Its number.
-    pub id: u64,
-    /// Its tenant.
-    pub tenant: String,
-    /// Its plan's name.
-    pub plan: String,
-    /// `AwaitingApproval`, `Running`, `Paused`, `Retained`, `RollingBack`, `RolledBack` or `Finished`.
-    #[schema(value_type = String)]
-    pub phase: Phase,
-    /// The current stage.
-    pub stage: StageSummary,
-    /// How far the tenant's published rules got.
-    pub convergence: Convergence,
-    /// Grows with each change.
-    pub version: u64,
-}
-
-/// The current stage of an order in a list.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct StageSummary {
-    /// Its name.
-    pub name: String,
-    /// Its number, from 1.
-    pub number: usize,
-    /// How many stages the plan has.
-    pub of: usize,
-}
-
-/// The current stage of an order.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StageView {
-    /// Its name.
-    pub name: String,
-    /// Its number, from 1.
-    pub number: usize,
-    /// How many stages the plan has.
-    pub of: usize,
-    /// Since when it is the current one.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// Seconds that it has still to be held.
-    pub hold_left_seconds: u64,
-    /// Its scope as it holds now.
-    #[schema(value_type = Object)]
-    pub scope: Value,
-}
-
-/// A service of an order.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceView {
-    /// Its name.
-    pub name: String,
-    /// The version of requests that are not gray.
-    pub stable: String,
-    /// The version of gray requests.
-    pub gray: String,
-    /// The last stage that it entered, if it entered one.
-    pub stage: Option<String>,
-    /// Whether it was rolled back.
-    pub rolled_back: bool,
-}
-
-/// How far a revision got: three figures, each as it was observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Convergence {
-    /// The revision that every proxy should run.
-    pub wanted: u64,
-    /// Connected proxies that acknowledged it.
-    pub acknowledged: usize,
-    /// Connected proxies whose filter reports to run it.
-    pub applied: usize,
-    /// Connected proxies that acknowledged it and do not report to run another.
-    pub converged: usize,
-    /// Connected proxies, and those that were within the last minute.
-    pub total: usize,
 }
 
 /// A proxy and what it runs.
@@ -293,93 +183,6 @@ pub struct BaselineView {
     pub version: String,
     /// The version that routes choose with no header.
     pub route_default: String,
-}
-
-// === impl OrderView ===
-
-impl OrderView {
-    pub(crate) fn new(order: &Order, convergence: Convergence, now: Timestamp) -> Self {
-        let stages = &order.plan.spec.stages;
-        let stage_name = |number: usize| stages.get(number).map(|stage| stage.name.clone());
-        let services = order.plan.spec.services.iter().map(|service| {
-            let state = order.services.get(&service.name).copied().unwrap_or_default();
-            ServiceView {
-                name: service.name.clone(),
-                stable: service.stable.clone(),
-                gray: service.gray.clone(),
-                stage: state.stages_entered.checked_sub(1).and_then(stage_name),
-                rolled_back: state.rolled_back,
-            }
-        });
-        let stage = StageView {
-            name: stage_name(order.stage).unwrap_or_default(),
-            number: order.stage + 1,
-            of: stages.len(),
-            since: order.stage_since,
-            hold_left_seconds: order.hold_left(now).as_secs().unsigned_abs(),
-            scope: order
-                .scope(order.stage)
-                .and_then(|scope| serde_json::to_value(scope).ok())
-                .unwrap_or_default(),
-        };
-        Self {
-            id: order.id,
-            tenant: order.tenant().to_owned(),
-            plan: order.plan.metadata.name.clone(),
-            content_hash: order.content_hash.clone(),
-            phase: order.phase,
-            stage,
-            services: services.collect(),
-            convergence,
-            timeline: order.timeline.clone(),
-            version: order.version,
-        }
-    }
-}
-
-// === impl OrderSummary ===
-
-impl OrderSummary {
-    pub(crate) fn new(order: &Order, convergence: Convergence) -> Self {
-        let stage = StageSummary {
-            name: order.current_stage().map(|stage| stage.name.clone()).unwrap_or_default(),
-            number: order.stage + 1,
-            of: order.plan.spec.stages.len(),
-        };
-        Self {
-            id: order.id,
-            tenant: order.tenant().to_owned(),
-            plan: order.plan.metadata.name.clone(),
-            phase: order.phase,
-            stage,
-            convergence,
-            version: order.version,
-        }
-    }
-}
-
-// === impl Convergence ===
-
-impl Convergence {
-    /// Counts the proxies that ask for the rules of `tenant`: those that are connected, and those that were a moment ago.
-    pub(crate) fn of(tenant: &str, wanted: u64, proxies: &[ProxyStatus]) -> Self {
-        let mut counts = Self { wanted, ..Self::default() };
-        let counts_still = |proxy: &&ProxyStatus| proxy.gone_for.is_none_or(|gone| gone < LAGGARD_GRACE);
-        for proxy in proxies.iter().filter(|proxy| proxy.tenant == tenant).filter(counts_still) {
-            let acknowledged =
-                proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
-            let applied = proxy.applied.map(|applied| applied == wanted && !proxy.rejected_config);
-            counts.total += 1;
-            counts.acknowledged += usize::from(acknowledged);
-            counts.applied += usize::from(applied == Some(true));
-            counts.converged += usize::from(acknowledged && applied != Some(false));
-        }
-        counts
-    }
-
-    pub(crate) fn seen(self) -> Seen {
-        Seen { converged: self.converged, total: self.total }
-    }
 }
 
 impl From<ProxyStatus> for ProxyView {
