@@ -22,7 +22,7 @@ impl Machine {
             places::envoy().map_or_else(|_| unknown(), |envoy| said(Command::new(envoy).arg("--version")));
         let facts = vec![
             ("measured on", jiff::Timestamp::now().strftime("%F").to_string()),
-            ("commit", commit()),
+            ("commit of the tree", commit()),
             ("cores", format!("{cores} ({})", cpu().unwrap_or_else(unknown))),
             ("memory", memory().unwrap_or_else(unknown)),
             ("kernel", said(Command::new("uname").arg("-sr"))),

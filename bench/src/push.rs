@@ -119,7 +119,14 @@ impl Push {
              requests; the teller of the following stage stays on v1; the revision that was acknowledged is the one that \
              the daemon answered; the next round begins when every proxy has converged."
                 .to_owned(),
-            format!("{WARM_UP_ROUNDS} rounds before the first are not counted. Quantiles are by nearest rank."),
+            "One connection to an Envoy reaches one of its two workers, so `steered` speaks of that worker; an ACK speaks of \
+             the whole Envoy, as Envoy itself counts it. The observers share the cores too: `--pause-us` tells how much \
+             that matters."
+                .to_owned(),
+            format!(
+                "{WARM_UP_ROUNDS} rounds before the first are not counted. Quantiles are by nearest rank, so the p99 of the \
+                 {CLI_ROUNDS} rounds by command line is their maximum. The load before the start may hold the build."
+            ),
         ];
         Ok(Report { name: "push", title, method, machine, rows: measured.rows()? })
     }

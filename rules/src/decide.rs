@@ -1,7 +1,7 @@
 //! The decision: stable, or one version. No allocation, no error.
 
-use crate::limits::{MAX_DIMENSIONS, MAX_HOST_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES};
-use crate::load::{LoadedService, LoadedTable, Rules};
+use crate::limits::{MAX_DIMENSIONS, MAX_NAME_BYTES, MAX_VALUE_BYTES};
+use crate::loaded::{LoadedService, LoadedTable, Rules};
 use crate::model::{Action, Entry, Percent};
 use crate::xxh64::xxh64;
 
@@ -132,13 +132,9 @@ impl Rules {
         Decision { service: Some(number), version: Some(version), header, reason }
     }
 
+    #[inline]
     fn service(&self, host: &[u8]) -> Option<(usize, &LoadedService)> {
-        let host = without_port(host);
-        let mut lower = [0; MAX_HOST_BYTES];
-        let lower = lower.get_mut(..host.len())?;
-        lower.copy_from_slice(host);
-        lower.make_ascii_lowercase();
-        let number = self.service_of(lower)?;
+        let number = self.service_of(without_port(host))?;
         Some((number, self.services.get(number)?))
     }
 

@@ -3,6 +3,7 @@
 use crate::id_set::IdSet;
 use crate::limits::*;
 use crate::model::{Action, Entry, Group, RuleSet, Service, Table, is_header_name, is_host, is_name};
+use crate::sets::Set;
 use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, MIN_READER, Writer};
 use crate::xxh64::xxh64;
 use alloc::borrow::ToOwned;
@@ -81,7 +82,7 @@ fn content(rules: &RuleSet) -> Result<Vec<u8>, EncodeError> {
     }
     out.text(&rules.output_header);
     out.u32(shared.sets.len() as u32);
-    shared.sets.iter().for_each(|set| write_set(&mut out, set));
+    shared.sets.iter().for_each(|set| Set::write(&mut out, set));
     out.u32(shared.tables.len() as u32);
     shared.tables.iter().for_each(|table| out.bytes.extend_from_slice(table));
     out.u32(services.len() as u32);
@@ -154,14 +155,6 @@ impl<'a> Shared<'a> {
     }
 }
 
-fn write_set(out: &mut Writer, set: &IdSet) {
-    out.u32(set.len() as u32);
-    out.u32(set.bytes().len() as u32);
-    out.bytes.reserve(set.bytes().len() + 4 * set.len());
-    set.ends().iter().for_each(|end| out.u32(*end));
-    out.bytes.extend_from_slice(set.bytes());
-}
-
 fn write_entry(out: &mut Writer, entry: Entry) {
     let (kind, hundredths) = match entry.action {
         Action::Exclude => (0, 0),
@@ -226,8 +219,9 @@ fn check_table(table: &Table, dimensions: usize) -> Result<(), EncodeError> {
         if !level.iter().all(|group| entries.insert(group.entry)) {
             return Err(EncodeError::Twice { what: "entry of a level", value: table.plan.clone() });
         }
-        for id in level.iter().flat_map(|group| group.ids.iter()) {
-            within("bytes of an id", id.len(), MAX_VALUE_BYTES)?;
+        for group in level {
+            within("ids of a group", group.ids.len(), MAX_SET_IDS)?;
+            within("bytes of an id", group.ids.iter().map(<[u8]>::len).max().unwrap_or(0), MAX_VALUE_BYTES)?;
         }
     }
     let mut entries = table.levels.iter().flatten().map(|group| group.entry).chain(table.all);

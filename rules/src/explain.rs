@@ -1,7 +1,7 @@
 //! Why a request gets its version, told with names.
 
 use crate::decide::{Decision, Level, Reason, Values};
-use crate::load::{LoadedTable, Rules};
+use crate::loaded::{LoadedTable, Rules};
 use crate::model::{Action, Entry};
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};

@@ -51,16 +51,6 @@ impl IdSet {
         few.iter().filter(|id| many.contains(id))
     }
 
-    /// All ids one after the other, as they are stored.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Where each id ends in [`IdSet::bytes`].
-    pub(crate) fn ends(&self) -> &[u32] {
-        &self.ends
-    }
-
     fn get(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         let end = self.ends.get(at).copied().unwrap_or(0);

@@ -15,13 +15,16 @@ pub mod cases;
 mod decide;
 mod encode;
 mod explain;
+mod host_index;
 mod id_set;
 pub mod limits;
 mod listing;
 mod load;
+mod loaded;
 mod model;
 #[cfg(feature = "testing")]
 pub mod naive;
+mod sets;
 #[cfg(feature = "testing")]
 pub mod strategies;
 mod wire;
@@ -31,7 +34,8 @@ pub use decide::{Decision, Edit, Incoming, Level, Reason, Values};
 pub use encode::{EncodeError, encode};
 pub use explain::{Explanation, Step, Verdict};
 pub use id_set::{IdSet, IdSetBuilder};
-pub use load::{LoadError, LoadedService, Rules};
+pub use load::LoadError;
+pub use loaded::{LoadedService, Rules};
 pub use model::{
     Action, Dimension, Entry, Group, Percent, Release, RuleSet, Service, Table, is_header_name, is_host,
     is_name,

@@ -32,3 +32,9 @@ pub const MAX_SECTIONS: usize = 65_536;
 
 /// Bytes of an encoded rule set, its header among them. A proxy keeps one copy for each worker and one for its main thread.
 pub const MAX_RULES_BYTES: usize = 16 << 20;
+
+/// Ids of one set. Runs of neighbours cost next to nothing in bytes, but people have to be able to list them.
+pub const MAX_SET_IDS: usize = 4_000_000;
+
+/// Parts of one id set: one for each length of ids, and a few more for texts before digits.
+pub const MAX_SET_PARTS: usize = 512;

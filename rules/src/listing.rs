@@ -1,6 +1,6 @@
 //! A rule set for people to read.
 
-use crate::load::{LoadedTable, Rules};
+use crate::loaded::{LoadedTable, Rules};
 use alloc::string::String;
 use core::fmt;
 
@@ -51,7 +51,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, rules: &Rules, table: &LoadedTable) -
     for (dimension, groups) in rules.dimensions().iter().zip(&table.levels) {
         for (entry, set) in groups {
             write!(f, "  {} {} by {}:", dimension.name, entry.action, table.stage_name(*entry))?;
-            for id in rules.ids(*set).take(MAX_IDS_SHOWN) {
+            for id in rules.ids(*set).iter().take(MAX_IDS_SHOWN) {
                 write!(f, " {}", String::from_utf8_lossy(id))?;
             }
             match rules.set_len(*set).saturating_sub(MAX_IDS_SHOWN) {

@@ -1,59 +1,15 @@
 //! From bytes to rules that can decide. Everything that a decision relies on is checked here, once.
 
-use crate::id_set;
+use crate::host_index::HostIndex;
 use crate::limits::*;
-use crate::model::{
-    Action, Dimension, Entry, Group, Percent, Release, RuleSet, Service, Table, is_header_name, is_host,
-    is_name,
-};
+use crate::loaded::{LoadedService, LoadedTable, Rules};
+use crate::model::{Action, Dimension, Entry, Percent, is_header_name, is_host, is_name};
+use crate::sets::Set;
 use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, Reader};
 use crate::xxh64::xxh64;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
-
-/// A rule set that was loaded and can decide.
-pub struct Rules {
-    /// The bytes it was loaded from. The ids stay in here.
-    bytes: Vec<u8>,
-    revision: u64,
-    content_hash: u64,
-    tenant: String,
-    pub(crate) dimensions: Vec<Dimension>,
-    pub(crate) output_header: String,
-    sets: Vec<SetSpan>,
-    pub(crate) tables: Vec<LoadedTable>,
-    pub(crate) services: Vec<LoadedService>,
-    /// The hosts in ascending order, each with its service's place in `services`.
-    service_by_host: Vec<(String, u32)>,
-}
-
-/// A service of a loaded rule set.
-pub struct LoadedService {
-    pub(crate) name: String,
-    pub(crate) stable: String,
-    pub(crate) route_default: String,
-    /// The gray version, and its table's place in [`Rules::tables`].
-    pub(crate) release: Option<(String, usize)>,
-}
-
-/// A table whose ids stay in the rule set's bytes.
-pub(crate) struct LoadedTable {
-    pub(crate) plan: String,
-    pub(crate) stages: Vec<String>,
-    /// The groups of each dimension, strongest first; each with its set's place in [`Rules::sets`].
-    pub(crate) levels: Vec<Vec<(Entry, usize)>>,
-    pub(crate) all: Option<Entry>,
-}
-
-/// Where an id set lies in the bytes.
-struct SetSpan {
-    len: usize,
-    ends: Range<usize>,
-    ids: Range<usize>,
-}
 
 /// Why bytes are no rule set that this crate can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +72,7 @@ impl Rules {
         let tenant = reader.text("tenant", is_name)?;
         let dimensions = read_dimensions(&mut reader)?;
         let output_header = reader.text("output header", is_header_name)?;
-        let sets = read_list(&mut reader, "id sets", MAX_SECTIONS, read_set)?;
+        let sets = read_list(&mut reader, "id sets", MAX_SECTIONS, Set::read)?;
         let shape = (dimensions.len(), sets.len());
         let tables = read_list(&mut reader, "tables", MAX_SECTIONS, |reader| read_table(reader, shape))?;
         let mut service_by_host = Vec::new();
@@ -136,174 +92,21 @@ impl Rules {
         if !hosts_differ || !names_ascend {
             return Err(LoadError::Invalid { what: "services", offset });
         }
+        let host_index = HostIndex::new(service_by_host.iter().map(|(host, _)| host.as_bytes()));
         let Head { revision, content_hash, .. } = head;
-        #[rustfmt::skip]
-        return Ok(Self { bytes, revision, content_hash, tenant, dimensions, output_header, sets, tables, services, service_by_host });
-    }
-
-    /// The number under which this rule set was published.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// XXH64 of the content: equal for equal rules, whatever their revision.
-    #[must_use]
-    pub fn content_hash(&self) -> u64 {
-        self.content_hash
-    }
-
-    /// Whose rules these are.
-    #[must_use]
-    pub fn tenant(&self) -> &str {
-        &self.tenant
-    }
-
-    /// The request header that carries the version, in lower case.
-    #[must_use]
-    pub fn output_header(&self) -> &str {
-        &self.output_header
-    }
-
-    /// The dimensions, most specific first.
-    #[must_use]
-    pub fn dimensions(&self) -> &[Dimension] {
-        &self.dimensions
-    }
-
-    /// The services in the order of their names.
-    #[must_use]
-    pub fn services(&self) -> &[LoadedService] {
-        &self.services
-    }
-
-    /// The bytes that these rules were loaded from.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The rules as plain data again.
-    #[must_use]
-    pub fn to_rule_set(&self) -> RuleSet {
-        let sets: Vec<Arc<id_set::IdSet>> =
-            (0..self.sets.len()).map(|set| Arc::new(self.ids(set).collect())).collect();
-        let ids = |set: usize| sets.get(set).cloned().unwrap_or_default();
-        let tables: Vec<Arc<Table>> = self.tables.iter().map(|table| Arc::new(table.to_table(ids))).collect();
-        let services = self.services.iter().enumerate().map(|(number, service)| Service {
-            name: service.name.clone(),
-            hosts: self.hosts_of(number).map(Into::into).collect(),
-            stable: service.stable.clone(),
-            route_default: service.route_default.clone(),
-            release: service.release.as_ref().map(|(gray, table)| Release {
-                gray: gray.clone(),
-                table: tables.get(*table).cloned().unwrap_or_default(),
-            }),
-        });
-        RuleSet {
-            tenant: self.tenant.clone(),
-            dimensions: self.dimensions.clone(),
-            output_header: self.output_header.clone(),
-            services: services.collect(),
-        }
-    }
-
-    /// The service that is called by `host`, which is in lower case and has no port.
-    pub(crate) fn service_of(&self, host: &[u8]) -> Option<usize> {
-        let found = self.service_by_host.binary_search_by(|(known, _)| known.as_bytes().cmp(host)).ok()?;
-        self.service_by_host.get(found).map(|(_, service)| *service as usize)
-    }
-
-    /// The hosts of the `number`-th service in ascending order.
-    pub(crate) fn hosts_of(&self, number: usize) -> impl Iterator<Item = &str> {
-        let hosts = self.service_by_host.iter().filter(move |(_, service)| *service as usize == number);
-        hosts.map(|(host, _)| host.as_str())
-    }
-
-    /// Whether the `set`-th set holds `id`.
-    pub(crate) fn set_contains(&self, set: usize, id: &[u8]) -> bool {
-        let Some(span) = self.sets.get(set) else { return false };
-        id_set::search(span.len, id, |at| span.id(&self.bytes, at))
-    }
-
-    /// How many ids the `set`-th set holds.
-    pub(crate) fn set_len(&self, set: usize) -> usize {
-        self.sets.get(set).map_or(0, |span| span.len)
-    }
-
-    /// The ids of the `set`-th set in ascending order.
-    pub(crate) fn ids(&self, set: usize) -> impl Iterator<Item = &[u8]> {
-        let span = self.sets.get(set);
-        span.into_iter().flat_map(|span| (0..span.len).map(|at| span.id(&self.bytes, at)))
-    }
-}
-
-impl fmt::Debug for Rules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rules({:?}, revision {}, {} services)", self.tenant, self.revision, self.services.len())
-    }
-}
-
-// === impl LoadedService ===
-
-impl LoadedService {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The version of requests that are not gray.
-    #[must_use]
-    pub fn stable(&self) -> &str {
-        &self.stable
-    }
-
-    /// The version of gray requests, where there is one.
-    #[must_use]
-    pub fn gray(&self) -> Option<&str> {
-        self.release.as_ref().map(|(gray, _)| gray.as_str())
-    }
-}
-
-// === impl LoadedTable ===
-
-impl LoadedTable {
-    fn to_table(&self, ids: impl Fn(usize) -> Arc<id_set::IdSet>) -> Table {
-        let group = |(entry, set): &(Entry, usize)| Group { entry: *entry, ids: ids(*set) };
-        Table {
-            plan: self.plan.clone(),
-            stages: self.stages.clone(),
-            levels: self.levels.iter().map(|groups| groups.iter().map(group).collect()).collect(),
-            all: self.all,
-        }
-    }
-}
-
-// === impl SetSpan ===
-
-impl SetSpan {
-    fn id<'a>(&self, bytes: &'a [u8], at: usize) -> &'a [u8] {
-        let ends = bytes.get(self.ends.clone()).unwrap_or_default();
-        let ids = bytes.get(self.ids.clone()).unwrap_or_default();
-        let (ends, _) = ends.as_chunks::<4>();
-        let end_of = |at: usize| ends.get(at).map_or(0, |end| u32::from_le_bytes(*end) as usize);
-        ids.get(at.checked_sub(1).map_or(0, end_of)..end_of(at)).unwrap_or_default()
-    }
-
-    /// Whether the ids ascend, fill their bytes, and are no longer than a header value may be.
-    fn is_valid(&self, bytes: &[u8]) -> bool {
-        let mut ends = bytes.get(self.ends.clone()).unwrap_or_default().as_chunks::<4>().0.iter();
-        let mut start = 0;
-        let spans_fit = ends.all(|end| {
-            let end = u32::from_le_bytes(*end) as usize;
-            let fits = end >= start && end - start <= MAX_VALUE_BYTES && end <= self.ids.len();
-            start = end;
-            fits
-        });
-        spans_fit
-            && start == self.ids.len()
-            && (1..self.len).all(|at| self.id(bytes, at - 1) < self.id(bytes, at))
+        Ok(Self {
+            bytes,
+            revision,
+            content_hash,
+            tenant,
+            dimensions,
+            output_header,
+            sets,
+            tables,
+            services,
+            service_by_host,
+            host_index,
+        })
     }
 }
 
@@ -364,19 +167,6 @@ fn read_dimensions(reader: &mut Reader<'_>) -> Result<Vec<Dimension>, LoadError>
         Ok(Dimension { name, header: reader.text("dimension header", is_header_name)? })
     };
     (0..count).map(|_| read()).collect()
-}
-
-fn read_set(reader: &mut Reader<'_>) -> Result<SetSpan, LoadError> {
-    let offset = reader.at();
-    let len = reader.u32("ids")? as usize;
-    let bytes = reader.u32("bytes of ids")? as usize;
-    let start = reader.at();
-    let over = LoadError::OverLimit { what: "ids", value: len, limit: MAX_RULES_BYTES / 4 };
-    let ends = reader.take(len.checked_mul(4).ok_or(over)?, "ends of ids")?.len();
-    reader.take(bytes, "ids")?;
-    let ends = start..start + ends;
-    let span = SetSpan { len, ids: ends.end..ends.end + bytes, ends };
-    if span.is_valid(reader.bytes()) { Ok(span) } else { Err(LoadError::Invalid { what: "id set", offset }) }
 }
 
 fn read_table(reader: &mut Reader<'_>, (dimensions, sets): (usize, usize)) -> Result<LoadedTable, LoadError> {

@@ -3,12 +3,19 @@
 //! ```text
 //! header   magic 8 · format u16 · min_reader u16 · length u32 · revision u64 · content hash u64 · header hash u64
 //! content  tenant · dimensions u8 × (name · header) · output header
-//!          · sets u32 × (count u32 · bytes u32 · ends count×u32 · the ids, ascending, one after the other)
+//!          · sets u32 × (parts u16 × (bytes of an id u16 · ids u32 · 0 · numbers | 1 · hashed))
 //!          · tables u32 × (plan · stages u8 × name · levels u8 × (groups u16 × (entry · set u32)) · all)
 //!          · services u32 × (name · stable · route default · hosts u16 × host · release)
 //! text     length u8 · UTF-8
 //! entry    action u8 (0 exclude, 1 gray, 2 percent) · hundredths of a percent u16 · stage u8
 //! all      0 | 1 · entry                release   0 | 1 · gray · table u32
+//! numbers  text before the digits · smallest u64 · reach u64, the largest less the smallest
+//!          · 0 · 0 · bitmap, a bit for each distance to the smallest
+//!          | 1 · width u8 · runs u32 · row of 2 × runs distances, the first and the last of each run
+//!          | 2 · width u8 · directory of the distances' upper parts · row of their lower parts of `width` bits
+//! hashed   directory of ids/2+1 buckets · the ids, by bucket; a bucket is XXH64 × buckets / 2^64
+//! row      numbers of `width` bits from the lowest bit on · 8 zero bytes
+//! directory  for each 16 buckets the ids before them u32 · words u64: each bucket a one for each id, and a zero
 //! ```
 //!
 //! `length` counts the content's bytes. The content hash is XXH64 (seed 0) of the content, the header hash that of the
@@ -18,6 +25,7 @@
 use crate::load::LoadError;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// The first bytes of every encoded rule set. The first is not ASCII, so that no text and no JSON is taken for one.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89GLRULES";
@@ -53,11 +61,6 @@ impl<'a> Reader<'a> {
         Self { bytes, at }
     }
 
-    /// All bytes, read and unread.
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
     /// Where the next field starts.
     pub(crate) fn at(&self) -> usize {
         self.at
@@ -73,6 +76,13 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes.get(self.at..end).ok_or(truncated)?;
         self.at = end;
         Ok(bytes)
+    }
+
+    /// Like [`Reader::take`], but gives where the bytes lie.
+    pub(crate) fn span(&mut self, len: usize, what: &'static str) -> Result<Range<usize>, LoadError> {
+        let start = self.at;
+        self.take(len, what)?;
+        Ok(start..self.at)
     }
 
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], LoadError> {
@@ -140,6 +150,10 @@ impl Writer {
     }
 
     pub(crate) fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, value: u64) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 

@@ -1,0 +1,221 @@
+//! A set as its parts.
+
+use super::hashed::Hashed;
+use super::numbers::Numbers;
+use crate::id_set::IdSet;
+use crate::limits::{MAX_SET_IDS, MAX_SET_PARTS, MAX_VALUE_BYTES};
+use crate::load::LoadError;
+use crate::wire::{Reader, Writer};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Digits of the longest number that always fits 64 bits.
+const MAX_DIGITS: usize = 19;
+
+/// Texts before digits that one set tells apart. The ids of any others are kept whole.
+const MAX_PREFIXES: usize = 16;
+
+/// Texts before digits that the encoder counts before it takes no new ones.
+const MAX_PREFIXES_COUNTED: usize = 1_024;
+
+/// An id set whose ids stay in the rule set's bytes.
+#[derive(Clone)]
+pub(crate) struct Set {
+    count: usize,
+    parts: Vec<Part>,
+}
+
+/// The ids of one length, and of one text before their digits if they are numbers.
+#[derive(Clone)]
+struct Part {
+    /// Bytes of an id.
+    id_len: usize,
+    /// How many ids.
+    count: usize,
+    shape: Shape,
+}
+
+#[derive(Clone)]
+enum Shape {
+    Numbers(Vec<u8>, Numbers),
+    Hashed(Hashed),
+}
+
+// === impl Set ===
+
+impl Set {
+    /// Takes a set from where the reader stands. The time does not grow with its ids.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, LoadError> {
+        let parts = reader.u16("parts of an id set")?;
+        let parts = reader.count("parts of an id set", u32::from(parts), MAX_SET_PARTS)?;
+        let parts: Vec<Part> = (0..parts).map(|_| Part::read(reader)).collect::<Result<_, _>>()?;
+        Ok(Self { count: parts.iter().map(|part| part.count).sum(), parts })
+    }
+
+    /// Writes a set: equal sets as equal bytes.
+    pub(crate) fn write(out: &mut Writer, set: &IdSet) {
+        let (numbers, whole) = split(set);
+        let mut parts = Writer::default();
+        let mut count = 0;
+        let mut whole = whole;
+        for ((id_len, prefix), numbers) in &numbers {
+            let mut part = Writer::default();
+            let limit = Hashed::bytes_of(numbers.len(), *id_len);
+            match Numbers::write(&mut part, numbers, limit) {
+                Some(()) => {
+                    write_head(&mut parts, *id_len, numbers.len());
+                    parts.u8(0);
+                    parts.u8(prefix.len() as u8);
+                    parts.bytes.extend_from_slice(prefix);
+                    parts.bytes.extend(part.bytes);
+                    count += 1;
+                }
+                None => whole.entry(*id_len).or_default().extend(ids_like(set, *id_len, prefix)),
+            }
+        }
+        for (id_len, ids) in &whole {
+            write_head(&mut parts, *id_len, ids.len());
+            parts.u8(1);
+            Hashed::write(&mut parts, ids);
+            count += 1;
+        }
+        out.u16(count);
+        out.bytes.extend(parts.bytes);
+    }
+
+    /// How many ids it has.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it has `id`.
+    #[inline]
+    pub(crate) fn contains(&self, bytes: &[u8], id: &[u8]) -> bool {
+        self.parts.iter().any(|part| part.contains(bytes, id))
+    }
+
+    /// Its ids as plain data.
+    pub(crate) fn to_id_set(&self, bytes: &[u8]) -> IdSet {
+        let mut builder = crate::IdSetBuilder::default();
+        self.parts.iter().for_each(|part| part.for_each(bytes, |id| builder.push(id)));
+        builder.build()
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, LoadError> {
+        let offset = reader.at();
+        let invalid = LoadError::Invalid { what: "part of an id set", offset };
+        let id_len = usize::from(reader.u16("bytes of an id")?);
+        let count = reader.u32("ids")?;
+        let count = reader.count("ids", count, MAX_SET_IDS)?;
+        let shape = match reader.u8("shape")? {
+            0 => {
+                let prefix = usize::from(reader.u8("bytes before digits")?);
+                let prefix = reader.take(prefix, "text before digits")?.to_vec();
+                if !id_len.checked_sub(prefix.len()).is_some_and(|digits| (1..=MAX_DIGITS).contains(&digits))
+                {
+                    return Err(invalid);
+                }
+                Shape::Numbers(prefix, Numbers::read(reader, count)?)
+            }
+            1 => Shape::Hashed(Hashed::read(reader, count, id_len)?),
+            _ => return Err(invalid),
+        };
+        match (1..=MAX_VALUE_BYTES).contains(&id_len) {
+            true => Ok(Self { id_len, count, shape }),
+            false => Err(invalid),
+        }
+    }
+
+    #[inline]
+    fn contains(&self, bytes: &[u8], id: &[u8]) -> bool {
+        if id.len() != self.id_len {
+            return false;
+        }
+        match &self.shape {
+            Shape::Numbers(prefix, numbers) => {
+                let number = id.strip_prefix(prefix.as_slice()).and_then(number);
+                number.is_some_and(|number| numbers.contains(bytes, number))
+            }
+            Shape::Hashed(ids) => ids.contains(bytes, id),
+        }
+    }
+
+    fn for_each(&self, bytes: &[u8], mut visit: impl FnMut(&[u8])) {
+        match &self.shape {
+            Shape::Numbers(prefix, numbers) => {
+                let mut id = prefix.clone();
+                id.resize(self.id_len, b'0');
+                numbers.for_each(bytes, self.count, |mut number| {
+                    for digit in id.iter_mut().skip(prefix.len()).rev() {
+                        *digit = b'0' + (number % 10) as u8;
+                        number /= 10;
+                    }
+                    visit(&id);
+                });
+            }
+            Shape::Hashed(ids) => ids.for_each(bytes, visit),
+        }
+    }
+}
+
+type NumbersByPrefix<'a> = BTreeMap<(usize, &'a [u8]), Vec<u64>>;
+type IdsByLength<'a> = BTreeMap<usize, Vec<&'a [u8]>>;
+
+/// The ids that are numbers, by their length and the text before their digits, and all others by their length.
+fn split(set: &IdSet) -> (NumbersByPrefix<'_>, IdsByLength<'_>) {
+    let (mut by_prefix, mut whole) = (NumbersByPrefix::new(), IdsByLength::new());
+    for id in set.iter() {
+        let (prefix, digits) = id.split_at(prefix_len(id));
+        let key = (id.len(), prefix);
+        match number(digits) {
+            Some(number) if by_prefix.len() < MAX_PREFIXES_COUNTED || by_prefix.contains_key(&key) => {
+                by_prefix.entry(key).or_default().push(number);
+            }
+            _ => whole.entry(id.len()).or_default().push(id),
+        }
+    }
+    let mut sizes: Vec<usize> = by_prefix.values().map(Vec::len).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let least = sizes.get(MAX_PREFIXES).map_or(0, |too_small| too_small + 1);
+    let few: Vec<(usize, &[u8])> =
+        by_prefix.iter().filter(|(_, numbers)| numbers.len() < least).map(|(key, _)| *key).collect();
+    for key in few {
+        by_prefix.remove(&key);
+        whole.entry(key.0).or_default().extend(ids_like(set, key.0, key.1));
+    }
+    (by_prefix, whole)
+}
+
+/// The ids of this length with this text before their digits.
+fn ids_like<'a>(set: &'a IdSet, id_len: usize, prefix: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    set.iter().filter(move |id| id.len() == id_len && id.get(..prefix_len(id)) == Some(prefix))
+}
+
+fn write_head(out: &mut Writer, id_len: usize, count: usize) {
+    out.u16(id_len as u16);
+    out.u32(count as u32);
+}
+
+/// Bytes of the text before the digits at an id's end.
+fn prefix_len(id: &[u8]) -> usize {
+    let digits = id.iter().rev().take(MAX_DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
+    id.len() - digits
+}
+
+/// The number of some digits, of which there are at most [`MAX_DIGITS`].
+#[inline]
+fn number(digits: &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    (1..=MAX_DIGITS).contains(&digits.len()).then_some(number)
+}
