@@ -124,11 +124,11 @@ impl Rules {
             Some(table) => self.search(table, values, &mut watch),
             None => Reason::NoEntry,
         };
-        let version = match &service.release {
-            Some((gray, _)) if reason.is_gray() => gray,
-            _ => &service.stable,
+        let (version, is_told) = match &service.release {
+            Some((gray, _)) if reason.is_gray() => (gray.as_str(), service.gray_is_told),
+            _ => (service.stable.as_str(), service.stable_is_told),
         };
-        let header = (*version != service.route_default).then_some(version.as_str());
+        let header = is_told.then_some(version);
         Decision { service: Some(number), version: Some(version), header, reason }
     }
 
@@ -237,8 +237,28 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
         Some(b'[') => authority.iter().position(|byte| *byte == b']').unwrap_or(0),
         _ => 0,
     };
-    let port = authority.iter().skip(brackets).position(|byte| *byte == b':');
+    let port = authority.get(brackets..).and_then(first_colon);
     port.and_then(|port| authority.get(..brackets + port)).unwrap_or(authority)
+}
+
+/// Where the first colon is.
+fn first_colon(text: &[u8]) -> Option<usize> {
+    let Some(last) = text.last_chunk() else { return text.iter().position(|byte| *byte == b':') };
+    let (words, _) = text.as_chunks();
+    // The last eight bytes overlap words that have no colon, if they are looked at.
+    let last = (last, text.len() - last.len());
+    words.iter().zip((0..).step_by(8)).chain([last]).find_map(|(word, at)| Some(at + colon_in(*word)?))
+}
+
+/// The first colon of eight bytes, which are looked at all at once.
+#[inline]
+fn colon_in(bytes: [u8; 8]) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A colon becomes zero, and the lowest zero byte gets its highest bit (H. S. Warren, "Hacker's Delight", 2nd
+    // edition, 6-1).
+    let bytes = u64::from_le_bytes(bytes) ^ (u64::from(b':') * EACH);
+    let zeros = bytes.wrapping_sub(EACH) & !bytes & (0x80 * EACH);
+    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
 /// `value` without the spaces and tabs around it.
@@ -263,8 +283,16 @@ mod tests {
             ("[::1]", "[::1]"),
             ("[::1", "["),
             ("", ""),
+            ("a-service.of-a-long-name:80:90", "a-service.of-a-long-name"),
         ] {
             assert_eq!(without_port(authority.as_bytes()), host.as_bytes(), "{authority}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_colon_is_found(text in proptest::collection::vec(b'9'..=b';', 0..40)) {
+            assert_eq!(super::first_colon(&text), text.iter().position(|byte| *byte == b':'));
         }
     }
 

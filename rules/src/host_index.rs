@@ -10,6 +10,9 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 /// An odd number with bits all over: 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// Half the way from one word's factor to that of the next: any number with bits all over.
+const SPREAD_STEP: u64 = 0x27D4_EB2F_1656_67C5;
+
 /// Open addressing with linear probing, at most half full.
 pub(crate) struct HostIndex {
     /// One more than the host's place, or zero. As many as a power of two.
@@ -48,18 +51,23 @@ fn probe(host: &[u8], slots: usize) -> impl Iterator<Item = usize> + use<> {
     (0..slots).map(move |step| (first + step) & mask)
 }
 
+/// A sum of products, because multiplications that need not wait for each other take little time.
 #[inline]
 fn hash(host: &[u8]) -> u64 {
-    let (words, tail) = host.as_chunks::<8>();
-    let mut last = [0; 8];
-    for (slot, byte) in last.iter_mut().zip(tail) {
-        *slot = *byte;
-    }
-    let words = words.iter().chain([&last]);
-    words.fold(host.len() as u64, |hash, word| {
-        let mixed = (hash ^ (u64::from_le_bytes(*word) | LOWER)).wrapping_mul(SPREAD);
-        mixed ^ (mixed >> 29)
-    })
+    let (words, _) = host.as_chunks::<8>();
+    // The last eight bytes may overlap the words before them, which is quicker than to fill up what is left.
+    let last = host.last_chunk().map_or_else(|| short(host), |last| u64::from_le_bytes(*last));
+    let mut factor = SPREAD;
+    let sum = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]).fold(0_u64, |sum, word| {
+        factor = factor.wrapping_add(2 * SPREAD_STEP);
+        sum.wrapping_add((word | LOWER).wrapping_mul(factor))
+    });
+    (sum ^ (sum >> 32)).wrapping_mul(SPREAD)
+}
+
+/// Fewer than eight bytes as a word.
+fn short(host: &[u8]) -> u64 {
+    host.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -236,7 +236,11 @@ fn read_service(
         release = Some((gray, reader.u32("table of a service")? as usize));
     }
     match release.as_ref().is_none_or(|(_, table)| *table < tables) {
-        true => Ok(LoadedService { name, stable, route_default, release }),
+        true => {
+            let stable_is_told = stable != route_default;
+            let gray_is_told = release.as_ref().is_some_and(|(gray, _)| *gray != route_default);
+            Ok(LoadedService { name, stable, route_default, release, stable_is_told, gray_is_told })
+        }
         false => Err(LoadError::Invalid { what: "table of a service", offset }),
     }
 }

@@ -1,12 +1,12 @@
 //! How id sets lie in the bytes: exact, small, and asked as they lie.
 //!
 //! A set is one part for each length of its ids and, where they end in digits, each text before the digits (`T` of
-//! `T0000017`). The digits of such a part have one width, so they are numbers, and the encoder takes the smallest of a
-//! bitmap, runs, and Elias-Fano. All other ids of one length are kept whole, ordered by their hash. Loading a set
+//! `T0000017`). The digits of such a part have one width, so they are numbers, which the encoder keeps as runs or in
+//! blocks, whichever is smaller. All other ids of one length are kept whole, ordered by their hash. Loading a set
 //! checks its lengths and nothing that grows with its ids; whatever forged bytes claim, a read past an end gives zeros.
 
 mod bits;
-mod directory;
+mod blocks;
 mod hashed;
 mod numbers;
 mod part;

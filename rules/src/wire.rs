@@ -10,12 +10,16 @@
 //! entry    action u8 (0 exclude, 1 gray, 2 percent) · hundredths of a percent u16 · stage u8
 //! all      0 | 1 · entry                release   0 | 1 · gray · table u32
 //! numbers  text before the digits · smallest u64 · reach u64, the largest less the smallest
-//!          · 0 · 0 · bitmap, a bit for each distance to the smallest
-//!          | 1 · width u8 · runs u32 · row of 2 × runs distances, the first and the last of each run
-//!          | 2 · width u8 · directory of the distances' upper parts · row of their lower parts of `width` bits
-//! hashed   directory of ids/2+1 buckets · the ids, by bucket; a bucket is XXH64 × buckets / 2^64
-//! row      numbers of `width` bits from the lowest bit on · 8 zero bytes
-//! directory  for each 16 buckets the ids before them u32 · words u64: each bucket a one for each id, and a zero
+//!          | 0 · width u8 · runs u32 · row of 2 × runs distances to the smallest, the first and last of each run · zeros
+//!          | 1 · bits u8 · bytes of the blocks u32 · directory (reach / 2^bits + 1) × u32 · blocks of 2^bits distances
+//!            · zeros
+//! directory  for each block its shape in the lowest 2 bits, 0 if it is empty, and where it starts in the others
+//! block    1 · a list: count u16 · row of its distances
+//!          | 2 · buckets: for each of 16 its count, 4 bits · row of the distances without the bits that tell the bucket
+//!          | 3 · a bitmap: a bit for each distance
+//! hashed   for each of ids / 4 + 1 buckets the ids up to its end u32 · the ids, by bucket: XXH64 × buckets / 2^64
+//! row      numbers of equal width, from the lowest bit on, up to a whole byte
+//! zeros    8 zero bytes
 //! ```
 //!
 //! `length` counts the content's bytes. The content hash is XXH64 (seed 0) of the content, the header hash that of the

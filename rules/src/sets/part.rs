@@ -119,7 +119,7 @@ impl Part {
                 {
                     return Err(invalid);
                 }
-                Shape::Numbers(prefix, Numbers::read(reader, count)?)
+                Shape::Numbers(prefix, Numbers::read(reader)?)
             }
             1 => Shape::Hashed(Hashed::read(reader, count, id_len)?),
             _ => return Err(invalid),
@@ -137,8 +137,10 @@ impl Part {
         }
         match &self.shape {
             Shape::Numbers(prefix, numbers) => {
-                let number = id.strip_prefix(prefix.as_slice()).and_then(number);
-                number.is_some_and(|number| numbers.contains(bytes, number))
+                // A prefix has a letter or two: to compare them here is quicker than to call for it.
+                let (text, digits) = id.split_at_checked(prefix.len()).unwrap_or((id, &[]));
+                let is_ours = text.iter().eq(prefix);
+                is_ours && number(digits).is_some_and(|number| numbers.contains(bytes, number))
             }
             Shape::Hashed(ids) => ids.contains(bytes, id),
         }
@@ -209,13 +211,51 @@ fn prefix_len(id: &[u8]) -> usize {
 /// The number of some digits, of which there are at most [`MAX_DIGITS`].
 #[inline]
 fn number(digits: &[u8]) -> Option<u64> {
+    let (first, eights) = digits.as_rchunks::<8>();
     let mut number = 0_u64;
-    for byte in digits {
+    for byte in first {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
         number = number * 10 + u64::from(digit);
     }
+    for eight in eights {
+        number = number * 100_000_000 + eight_digits(*eight)?;
+    }
     (1..=MAX_DIGITS).contains(&digits.len()).then_some(number)
+}
+
+/// The number of eight digits, all at once: neighbours become pairs, pairs fours, and fours the whole (after J. Dvorak
+/// and D. Lemire, "Quickly parsing eight digits", 2018).
+#[inline]
+fn eight_digits(digits: [u8; 8]) -> Option<u64> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let digits = u64::from_le_bytes(digits) ^ (u64::from(b'0') * EACH);
+    // What is over nine gets the highest bit of its byte, or has it already.
+    if (digits.wrapping_add(0x76 * EACH) | digits) & (0x80 * EACH) != 0 {
+        return None;
+    }
+    let pairs = (digits.wrapping_mul(1 + (10 << 8)) >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_FFFF_0000_FFFF;
+    Some(fours.wrapping_mul(1 + (10_000 << 32)) >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::string::String;
+
+    proptest! {
+        #[test]
+        fn digits_read_as_the_number_that_they_write(digits in "[0-9]{1,19}", at: prop::sample::Index, other: u8) {
+            prop_assert_eq!(number(digits.as_bytes()), digits.parse().ok());
+            let mut bytes = digits.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = other;
+            let text = String::from_utf8(bytes.clone()).ok().filter(|text| !text.starts_with('+'));
+            prop_assert_eq!(number(&bytes), text.and_then(|text| text.parse().ok()));
+        }
+    }
 }
