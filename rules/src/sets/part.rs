@@ -170,12 +170,19 @@ type IdsByLength<'a> = BTreeMap<usize, Vec<&'a [u8]>>;
 /// The ids that are numbers, by their length and the text before their digits, and all others by their length.
 fn split(set: &IdSet) -> (NumbersByPrefix<'_>, IdsByLength<'_>) {
     let (mut by_prefix, mut whole) = (NumbersByPrefix::new(), IdsByLength::new());
-    for id in set.iter() {
+    let mut ids = set.iter().peekable();
+    while let Some(id) = ids.next() {
         let (prefix, digits) = id.split_at(prefix_len(id));
         let key = (id.len(), prefix);
         match number(digits) {
             Some(number) if by_prefix.len() < MAX_PREFIXES_COUNTED || by_prefix.contains_key(&key) => {
-                by_prefix.entry(key).or_default().push(number);
+                let numbers = by_prefix.entry(key).or_default();
+                numbers.push(number);
+                // Most ids are like the one before them.
+                while let Some(number) = ids.peek().and_then(|next| number_like(next, id.len(), prefix)) {
+                    numbers.push(number);
+                    ids.next();
+                }
             }
             _ => whole.entry(id.len()).or_default().push(id),
         }
@@ -195,6 +202,11 @@ fn split(set: &IdSet) -> (NumbersByPrefix<'_>, IdsByLength<'_>) {
 /// The ids of this length with this text before their digits.
 fn ids_like<'a>(set: &'a IdSet, id_len: usize, prefix: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     set.iter().filter(move |id| id.len() == id_len && id.get(..prefix_len(id)) == Some(prefix))
+}
+
+/// The number of an id of this length with this text before its digits.
+fn number_like(id: &[u8], id_len: usize, prefix: &[u8]) -> Option<u64> {
+    if id.len() == id_len { id.strip_prefix(prefix).and_then(number) } else { None }
 }
 
 fn write_head(out: &mut Writer, id_len: usize, count: usize) {
