@@ -15,6 +15,8 @@ pub mod cases;
 mod decide;
 mod encode;
 mod explain;
+#[cfg(feature = "testing")]
+pub mod forge;
 mod host_index;
 mod id_set;
 pub mod limits;

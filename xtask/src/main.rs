@@ -3,6 +3,7 @@
 mod apt;
 mod cargo;
 mod envoy;
+mod fuzz;
 mod process;
 mod steps;
 mod tools;

@@ -13,6 +13,8 @@ use crate::{apt, process};
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Checks licences, sources and duplicate crates.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+/// Builds the fuzz targets and runs them.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
 /// The compiler's library for wasm.
 pub(crate) fn ensure_wasm_target() -> Result<()> {
@@ -51,6 +53,16 @@ pub(crate) fn cargo_deny_path(workshop: &Workshop) -> PathBuf {
     cargo_deny().path(workshop)
 }
 
+/// cargo-fuzz.
+pub(crate) fn ensure_cargo_fuzz(workshop: &Workshop) -> Result<PathBuf> {
+    cargo_fuzz().ensure(workshop)
+}
+
+/// Where [`ensure_cargo_fuzz`] puts it.
+pub(crate) fn cargo_fuzz_path(workshop: &Workshop) -> PathBuf {
+    cargo_fuzz().path(workshop)
+}
+
 fn wasm_test_runner(workshop: &Workshop) -> Result<Installed> {
     let version = locked_version(workshop, "wasm-bindgen")?;
     Ok(Installed { package: "wasm-bindgen-cli", binary: "wasm-bindgen-test-runner", version })
@@ -58,4 +70,8 @@ fn wasm_test_runner(workshop: &Workshop) -> Result<Installed> {
 
 fn cargo_deny() -> Installed {
     Installed { package: "cargo-deny", binary: "cargo-deny", version: CARGO_DENY_VERSION.to_owned() }
+}
+
+fn cargo_fuzz() -> Installed {
+    Installed { package: "cargo-fuzz", binary: "cargo-fuzz", version: CARGO_FUZZ_VERSION.to_owned() }
 }

@@ -9,7 +9,7 @@ use crate::cargo::cargo;
 use crate::steps::{AfterFailure, Steps};
 use crate::tools::{self, WASM_TARGET};
 use crate::workshop::Workshop;
-use crate::{envoy, process};
+use crate::{envoy, fuzz, process};
 
 const HELP: &str = "\
 cargo xtask <verb>
@@ -19,6 +19,8 @@ cargo xtask <verb>
   test           build everything and run all tests, also in V8 and through a real Envoy
   ci             the lints: format, clippy, licences and sources of crates, docs, the size of the filter
   bench <name>   a benchmark, in release mode; `bench help` lists them
+  fuzz [SECONDS] forged rule sets and configurations, thrown at the loaders: 60 seconds each unless said otherwise
+  fuzz keep      bring the least of what the fuzzer found, and reaches as much, into rules/fuzz/corpus
   help           this text
 
 ENVOY=path uses another Envoy than the pinned one.";
@@ -37,6 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "test" => test(&workshop),
         "ci" => ci(&workshop),
         "bench" => bench(&workshop, rest),
+        "fuzz" => fuzz::run(&workshop, rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
