@@ -10,6 +10,7 @@ mod order;
 mod output;
 mod plan;
 mod problem;
+mod progress;
 mod proxies;
 mod serve;
 mod tenant;
@@ -18,6 +19,9 @@ pub(crate) use error::CliError;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use client::Client;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Gray releases for channel applications in an Envoy mesh.
@@ -143,10 +147,30 @@ impl Cli {
 }
 
 /// Reads a file, or standard input for `-`.
-pub(crate) fn read_input(path: &std::path::Path) -> Result<String, CliError> {
-    let read = match path.as_os_str() == "-" {
-        true => std::io::read_to_string(std::io::stdin()),
-        false => std::fs::read_to_string(path),
-    };
-    read.map_err(|source| CliError::Read { path: path.into(), source })
+pub(crate) fn read_input(path: &Path) -> Result<String, CliError> {
+    open(path).and_then(io::read_to_string).map_err(|source| CliError::Read { path: path.into(), source })
+}
+
+/// Reads a file, or standard input for `-`, that may have at most `limit` bytes.
+pub(crate) fn read_bytes(path: &Path, limit: usize) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let read = open(path).and_then(|input| input.take(limit as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Err(source) => Err(CliError::Read { path: path.into(), source }),
+        Ok(count) if count > limit => {
+            let size = fs::metadata(path).ok().map(|file| file.len()).filter(|size| *size > limit as u64);
+            let size =
+                size.map_or_else(|| "more bytes than".to_owned(), |size| format!("{size} bytes, over"));
+            let path = path.display();
+            Err(CliError::refused(format!("{path} has {size} the limit of {limit}; split it in two")))
+        }
+        Ok(_) => Ok(bytes),
+    }
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    match path.as_os_str() == "-" {
+        true => Ok(Box::new(io::stdin())),
+        false => Ok(Box::new(fs::File::open(path)?)),
+    }
 }

@@ -22,6 +22,9 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The version of the layout that this program reads and writes.
 const LAYOUT: u64 = 1;
 
+/// Bytes of the file that are kept in memory. The state is there anyway, and lists are read once, at the start.
+const CACHE_BYTES: usize = 16 << 20;
+
 /// The file inside the data directory.
 const FILE: &str = "graylane.redb";
 
@@ -107,7 +110,7 @@ impl Store {
         let path = dir.join(FILE);
         let failed = |source| StoreError::Open { path: path.clone(), source: Box::new(source) };
         std::fs::create_dir_all(dir).map_err(|error| failed(redb::Error::from(StorageError::Io(error))))?;
-        let db = match Database::create(&path) {
+        let db = match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse { path }),
             opened => opened.map_err(|error| failed(error.into()))?,
         };

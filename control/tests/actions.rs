@@ -4,6 +4,7 @@
 
 mod command_line;
 mod daemon;
+mod lists;
 
 use daemon::{Daemon, run};
 use serde_json::{Value, json};

@@ -13,6 +13,7 @@ use crate::problem::{Problem, Problems, element, field};
 use crate::snapshot::ResolvedScope;
 use crate::world::World;
 use graylane_rules::limits::MAX_STAGES;
+pub use size::check_list;
 use widening::Stage;
 
 /// Every problem of a plan, in the order of paths. A plan without errors compiles at every stage, and the rules of its

@@ -18,7 +18,7 @@ mod snapshot;
 mod span;
 mod world;
 
-pub use check::{check, check_scope};
+pub use check::{check, check_list, check_scope};
 pub use compile::{ServiceRules, compile, rule_set};
 pub use list::{MAX_LIST_BYTES, MAX_LIST_IDS, list_hash, parse_list, write_list};
 pub use model::{

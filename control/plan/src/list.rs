@@ -2,16 +2,17 @@
 //!
 //! One id per line. Of a line with commas the first column counts, and it may stand in double quotes, in which `""`
 //! is one quote. Blanks around an id, blank lines and lines that begin with `#` are skipped, and so is a first line
-//! whose column is `id`, in any case, without quotes. An id that occurs twice counts once.
+//! whose column says what ids these are, like `id`, `Teller-ID` or `柜员号`. An id that occurs twice counts once.
 
 use crate::id::{BLANKS, check_id};
 use crate::problem::{Problem, Problems};
+use graylane_rules::limits::MAX_SET_IDS;
 use graylane_rules::{IdSet, IdSetBuilder};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
-/// Lines with an id of one list. Ids beyond those that a rule set can carry have no use, and this is twice as many.
-pub const MAX_LIST_IDS: usize = 2_000_000;
+/// Lines with an id of one list: as many as one set of a rule set can have.
+pub const MAX_LIST_IDS: usize = MAX_SET_IDS;
 
 /// Bytes of the text of one list.
 pub const MAX_LIST_BYTES: usize = 64 << 20;
@@ -19,7 +20,25 @@ pub const MAX_LIST_BYTES: usize = 64 << 20;
 /// The path of what is wrong with a list.
 const PATH: &str = "list";
 
-/// The heading of the id column.
+/// What the heading of the id column can be, in lower case and without `_`, `-` and blanks.
+const HEADINGS: [&str; 14] = [
+    "id",
+    "teller",
+    "tellerid",
+    "branch",
+    "branchid",
+    "region",
+    "regionid",
+    "柜员",
+    "柜员号",
+    "网点",
+    "网点号",
+    "区域",
+    "区域号",
+    "机构号",
+];
+
+/// The heading of a written list, where it needs one.
 const HEADING: &str = "id";
 
 /// Why a line has no id.
@@ -59,7 +78,7 @@ pub fn parse_list(text: &str) -> Result<IdSet, Vec<Problem>> {
             ));
             break;
         }
-        match first_column(line) {
+        match id_of(line) {
             Ok(id) => ids.push(id.as_bytes()),
             Err(error) => problems.push(at_line(number, error.to_string())),
         }
@@ -78,10 +97,14 @@ pub fn parse_list(text: &str) -> Result<IdSet, Vec<Problem>> {
 /// The text of a list: what [`parse_list`] reads the same ids from. Ids that are not UTF-8 cannot come from a list.
 #[must_use]
 pub fn write_list(ids: &IdSet) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(ids.iter().map(|id| id.len() + 1).sum());
+    let first = ids.iter().next().map(String::from_utf8_lossy);
+    if first.is_some_and(|id| is_heading(&id)) {
+        text.push_str(HEADING);
+        text.push('\n');
+    }
     for id in ids.iter().map(String::from_utf8_lossy) {
-        let is_plain = !id.contains([',', '"']) && !id.starts_with('#') && !id.eq_ignore_ascii_case(HEADING);
-        if is_plain {
+        if !id.contains([',', '"']) && !id.starts_with('#') {
             text.push_str(&id);
         } else {
             text.extend(["\"", &id.replace('"', "\"\""), "\""]);
@@ -113,23 +136,31 @@ fn id_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines =
         text.lines().map(|line| line.trim_matches(BLANKS)).zip(1..).map(|(line, number)| (number, line));
     let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).peekable();
-    let is_heading = |line: &str| {
-        line.split(',').next().is_some_and(|id| id.trim_matches(BLANKS).eq_ignore_ascii_case(HEADING))
-    };
-    lines.next_if(|(_, line)| is_heading(line));
+    lines.next_if(|(_, line)| first_column(line).is_ok_and(|column| is_heading(&column)));
     lines
 }
 
-fn first_column(line: &str) -> Result<Cow<'_, str>, LineError> {
-    let id: Cow<'_, str> = match line.strip_prefix('"') {
-        Some(quoted) => unquoted(quoted)?.into(),
-        None => line.split(',').next().unwrap_or_default().trim_matches(BLANKS).into(),
-    };
+/// Whether a column says what ids stand below it.
+fn is_heading(column: &str) -> bool {
+    let letters = column.chars().filter(|letter| ![' ', '_', '-'].contains(letter));
+    let name: String = letters.flat_map(char::to_lowercase).collect();
+    HEADINGS.contains(&name.as_str())
+}
+
+fn id_of(line: &str) -> Result<Cow<'_, str>, LineError> {
+    let id = first_column(line)?;
     if id.is_empty() {
         return Err(LineError::NoId);
     }
     check_id(&id)?;
     Ok(id)
+}
+
+fn first_column(line: &str) -> Result<Cow<'_, str>, LineError> {
+    Ok(match line.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted)?.into(),
+        None => line.split(',').next().unwrap_or_default().trim_matches(BLANKS).into(),
+    })
 }
 
 /// What stands before the closing quote.
@@ -179,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_line_that_says_what_ids_these_are_is_none() {
+        for heading in
+            ["id", "\"ID\",\"name\"", "teller_id", "Teller ID,name", "branchId", "柜员号", "\"网点\""]
+        {
+            assert_eq!(ids(&format!("{heading}\nT1,x\n")), ["T1"], "{heading}");
+        }
+        assert_eq!(ids("T1\nteller\n"), ["T1", "teller"]);
+        assert_eq!(ids("teller-7\n"), ["teller-7"]);
+    }
+
+    #[test]
     fn every_bad_line_is_told_with_its_number() {
         let text = "B1\n,name\n\"B2\n\"B3\"x\n\"\"\nB\u{1}4\n\" B5\"\n";
         let told = problems(text);
@@ -204,7 +246,7 @@ mod tests {
     #[test]
     fn lists_with_nothing_or_too_much_are_refused() {
         assert_eq!(problems("id\n# nothing\n"), ["list: the list has no id; write one per line"]);
-        assert!(problems(&"1\n".repeat(MAX_LIST_IDS + 1))[0].ends_with("(line 2000001)"));
+        assert!(problems(&"1\n".repeat(MAX_LIST_IDS + 1))[0].ends_with("(line 4000001)"));
         assert!(problems(&" ".repeat(MAX_LIST_BYTES + 1))[0].contains("over the limit of 67108864"));
     }
 
@@ -216,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_written_list_reads_the_same(ids in prop::collection::vec("(id|[#\",ab网]{1,4})", 1..20)) {
+        fn a_written_list_reads_the_same(ids in prop::collection::vec("(id|柜员|[#\",ab网]{1,4})", 1..20)) {
             let set: IdSet = ids.iter().collect();
             prop_assert_eq!(parse_list(&write_list(&set)).unwrap(), set);
         }

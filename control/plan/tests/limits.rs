@@ -8,8 +8,8 @@
 )]
 
 use graylane_plan::{
-    Ids, ListRef, MAX_PLAN_BYTES, Problem, ReleasePlan, Tenant, World, check, in_order, parse, parse_scope,
-    read,
+    Ids, ListRef, MAX_PLAN_BYTES, Problem, ReleasePlan, Tenant, World, check, check_list, in_order, parse,
+    parse_scope, read,
 };
 use graylane_rules::IdSet;
 use graylane_rules::limits::{MAX_HOSTS, MAX_SERVICES, MAX_STAGES};
@@ -101,21 +101,77 @@ fn a_long_circle_is_named_by_its_ends() {
     );
 }
 
-#[test]
-fn more_bytes_of_ids_than_proxies_load_are_refused_without_comparing_them() {
-    let ids: IdSet = (0..1_200_000).map(|id| format!("{id:012}")).collect();
-    let lists = BTreeMap::from([("huge".to_owned(), Arc::new(ids))]);
+/// Ids of 256 bytes that no form makes shorter.
+fn long_ids(from: u64, count: u64) -> IdSet {
+    (from..from + count)
+        .map(|id| format!("{:016x}x", id.wrapping_mul(0x9E37_79B9_7F4A_7C15)).repeat(15) + "x")
+        .collect()
+}
+
+/// What a plan is told that lets in a list at each stage.
+fn told_of_lists(lists: impl IntoIterator<Item = IdSet>) -> Vec<String> {
+    let lists: BTreeMap<String, Arc<IdSet>> =
+        lists.into_iter().enumerate().map(|(at, ids)| (format!("l{at}"), Arc::new(ids))).collect();
+    let mut plan = with_stages(lists.len());
+    for (stage, list) in plan.spec.stages.iter_mut().zip(lists.keys()) {
+        stage.scope.all = false;
+        let ids = Ids::List(ListRef { list: list.clone() });
+        stage.scope.include = BTreeMap::from([("teller".to_owned(), ids)]);
+    }
     let tenant = Tenant::with_defaults("retail");
-    let plan = plan_with(|plan| {
-        let huge = Ids::List(ListRef { list: "huge".into() });
-        plan.spec.stages[0].scope.include = BTreeMap::from([("teller".to_owned(), huge)]);
-    });
-    let told = told(&check(&plan, &World::new(&tenant, &lists)));
+    let mut told = told(&check(&plan, &World::new(&tenant, &lists)));
+    told.retain(|told| !told.contains("finishing after this last stage"));
+    told
+}
+
+#[test]
+fn what_proxies_do_not_load_is_refused_with_its_bytes_and_what_nearly_is_is_warned_of() {
+    assert_eq!(told_of_lists([long_ids(0, 50_000)]), [""; 0]);
+    let near = told_of_lists([long_ids(0, 30_000), long_ids(30_000, 30_000)]);
+    assert_eq!(near.len(), 1, "{near:?}");
+    assert!(
+        near[0].starts_with("warning: spec.stages: the rules of the last stage take 15")
+            && near[0].contains("near the limit of 16777216 that proxies load"),
+        "{near:?}"
+    );
+    let over = told_of_lists([long_ids(0, 35_000), long_ids(35_000, 35_000)]);
+    assert_eq!(over.len(), 1, "{over:?}");
+    assert!(
+        over[0].starts_with("spec.stages: the rules of the last stage take 17")
+            && over[0]
+                .contains("bytes, over the limit of 16777216 that proxies load; use shorter or fewer ids"),
+        "{over:?}"
+    );
+}
+
+#[test]
+fn a_list_is_refused_when_no_plan_could_serve_it_whatever_its_text_takes() {
+    assert_eq!(check_list(&Arc::new(long_ids(0, 60_000))), Ok(()));
+    let over = check_list(&Arc::new(long_ids(0, 70_000))).unwrap_err().to_string();
+    assert!(
+        over.starts_with("list: rules with these 70000 ids take 17")
+            && over.contains("bytes, over the limit of 16777216 that proxies load; use shorter or fewer ids"),
+        "{over}"
+    );
+    let dense = (0..1_500_000).map(|id| format!("{id:012}")).collect();
+    assert_eq!(check_list(&Arc::new(dense)), Ok(()), "18 MB of text are little as numbers");
+}
+
+#[test]
+fn three_million_ids_over_three_stages_are_accepted() {
+    let ids =
+        |letter: char| (0..1_000_000).map(move |id| format!("{letter}{:08}", id * 7)).collect::<IdSet>();
+    assert_eq!(told_of_lists([ids('T'), ids('U'), ids('V')]), [""; 0]);
+}
+
+#[test]
+fn more_ids_than_are_compared_are_refused_before_that() {
+    let over = told_of_lists((0..3).map(|list| long_ids(list * 200_000, 200_000)));
     assert_eq!(
-        told,
+        over,
         [
-            "spec.stages: the 1200000 ids of all stages take 19200000 bytes, over the limit of 16777216 that proxies \
-          load; use shorter or fewer ids, or branches or a percentage in their place"
+            "spec.stages: all stages have 153600000 bytes of ids, over the limit of 134217728; use shorter or fewer ids, or \
+          branches or a percentage in their place"
         ]
     );
 }

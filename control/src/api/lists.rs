@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use std::sync::Arc;
 
-/// Take a named list, one id per line: new, or in place of the one of its name.
+/// Take a named list, one id per line, or CSV with the ids in its first column: new, or in place of the one of its name.
 #[utoipa::path(put, path = "/api/v1/tenants/{tenant}/lists/{name}", tag = "lists",
     request_body(content = String, content_type = "text/csv"),
     params(("tenant" = String, Path), ("name" = String, Path), ("If-Match" = Option<String>, Header, description = "the version that the list must have")),
@@ -19,7 +19,7 @@ pub(crate) async fn put(
     Path((tenant, name)): Path<(String, String)>,
     Text(text): Text,
 ) -> Result<Json<ListView>, Problem> {
-    run(daemon, move |daemon| daemon.put_list((&tenant, &name), &text, if_match)).await.map(Json)
+    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match)).await.map(Json)
 }
 
 /// List all named lists.

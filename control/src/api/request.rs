@@ -136,8 +136,12 @@ async fn read(request: Request, limit: usize) -> Result<String, Problem> {
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large", detail));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| bad_request(format!("body: byte {} is no UTF-8", error.utf8_error().valid_up_to())))
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let (byte, line) = (valid.len(), 1 + valid.iter().filter(|byte| **byte == b'\n').count());
+        let cure = "save it as UTF-8, which spreadsheets call \"CSV UTF-8\"";
+        bad_request(format!("body: byte {byte}, in line {line}, is no UTF-8; {cure}"))
+    })
 }
 
 fn bad_request(detail: impl Into<String>) -> Problem {

@@ -1,14 +1,16 @@
 //! Talks to the daemon's HTTP API.
 
 use crate::cli::problem::Problem;
+use crate::cli::progress::Progress;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::time::Duration;
 use thiserror::Error;
-use ureq::Timeout;
-use ureq::http::{Method, Request, StatusCode, Uri};
+use ureq::http::request::Builder;
+use ureq::http::{Method, Request, Response, StatusCode, Uri};
+use ureq::{Body, SendBody, Timeout};
 
 /// How long one call may take. The daemon waits for a body half as long, so that its own answer comes first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -37,6 +39,8 @@ pub struct Call {
     pub body: Option<(&'static str, Vec<u8>)>,
     /// The version that must hold, for `If-Match`.
     pub if_match: Option<u64>,
+    /// Who tells how far the body got, if anybody does.
+    pub progress: Option<Progress>,
 }
 
 /// Why a call did not succeed.
@@ -119,7 +123,7 @@ impl Client {
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         let json = serde_json::to_vec(body).map_err(|error| self.impossible(&error))?;
         let body = Some(("application/json", json));
-        self.send(Method::POST, Call { path: path.into(), body, if_match: None })
+        self.send(Method::POST, Call { path: path.into(), body, ..Call::default() })
     }
 
     /// Makes any call.
@@ -138,7 +142,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::get`].
     pub fn send_raw(&self, method: Method, call: Call) -> Result<Vec<u8>, ClientError> {
-        let Call { path, body, if_match } = call;
+        let Call { path, body, if_match, progress } = call;
         let hint = if method == Method::GET { "" } else { MAY_BE_DONE };
         let uri: Uri =
             format!("{}/api/v1{path}", self.server).parse().map_err(|error| self.impossible(&error))?;
@@ -146,13 +150,7 @@ impl Client {
         if let Some(version) = if_match {
             request = request.header("if-match", format!("\"{version}\""));
         }
-        let sent = match body {
-            Some((content_type, bytes)) => {
-                let request = request.header("content-type", content_type).body(bytes);
-                self.agent.run(request.map_err(|error| self.impossible(&error))?)
-            }
-            None => self.agent.run(request.body(()).map_err(|error| self.impossible(&error))?),
-        };
+        let sent = self.run(request, body, progress.as_ref())?;
         let answer = sent.map_err(|source| self.no_answer(source, hint))?;
         let status = answer.status();
         let body = answer.into_body().into_with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
@@ -166,6 +164,26 @@ impl Client {
             }
             status => Err(ClientError::Refused(Problem::read(status, &body))),
         }
+    }
+
+    /// Sends a request, watched where somebody watches. The outer error is of a request that cannot be.
+    fn run(
+        &self,
+        request: Builder,
+        body: Option<(&str, Vec<u8>)>,
+        progress: Option<&Progress>,
+    ) -> Result<Result<Response<Body>, ureq::Error>, ClientError> {
+        let impossible = |error| self.impossible(&error);
+        let Some((content_type, bytes)) = body else {
+            return Ok(self.agent.run(request.body(()).map_err(impossible)?));
+        };
+        let request = request.header("content-type", content_type);
+        let Some(progress) = progress else {
+            return Ok(self.agent.run(request.body(bytes).map_err(impossible)?));
+        };
+        let request = request.header("content-length", bytes.len());
+        let mut watched = progress.watch(&bytes);
+        Ok(self.agent.run(request.body(SendBody::from_reader(&mut watched)).map_err(impossible)?))
     }
 
     fn impossible(&self, error: &dyn std::fmt::Display) -> ClientError {

@@ -3,9 +3,10 @@
 use crate::cli::client::{Call, path};
 use crate::cli::output::table;
 use crate::cli::tenant::Kind;
-use crate::cli::{CliError, Session, read_input};
+use crate::cli::{CliError, Session, read_bytes};
 use crate::daemon::ListView;
 use clap::{Args, Subcommand};
+use graylane_plan::MAX_LIST_BYTES;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use ureq::http::Method;
@@ -16,7 +17,8 @@ pub(crate) enum ListCommand {
     Put {
         /// The list's name
         name: String,
-        /// The ids, one per line, or a CSV file with the ids in its first column; `-` for standard input
+        /// The ids, one per line, or a CSV file with the ids in its first column, in UTF-8; `-` for standard input. A
+        /// first line that names the column, like `id` or `teller_id`, is skipped
         #[arg(short, long)]
         file: PathBuf,
         /// The list's tenant; needed unless there is exactly one
@@ -53,10 +55,12 @@ impl ListCommand {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Self::Put { name, file, tenant, if_match } => {
-                let body = Some(("text/csv", read_input(&file)?.into_bytes()));
+                let bytes = read_bytes(&file, MAX_LIST_BYTES)?;
                 let tenant = session.only_tenant(tenant)?;
+                let progress = Some(session.progress(bytes.len()));
                 let path = path(["tenants", &tenant, "lists", &name]);
-                let list: ListView = session.client.send(Method::PUT, Call { path, body, if_match })?;
+                let call = Call { path, body: Some(("text/csv", bytes)), if_match, progress };
+                let list: ListView = session.client.send(Method::PUT, call)?;
                 session.show(&list, |ListView { name, tenant, ids, version, .. }| {
                     format!("list {name} of tenant {tenant} has {ids} ids (version {version})")
                 })

@@ -154,6 +154,7 @@ impl Action {
             path: format!("/orders/{}/{action}", target.id),
             body: Some(("application/json", body.to_string().into_bytes())),
             if_match: target.if_match,
+            ..Call::default()
         };
         let order = session.client.send(Method::POST, call)?;
         self.finish(session, order)

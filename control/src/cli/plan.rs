@@ -111,8 +111,8 @@ fn check(session: &Session, text: &str, config: &Config) -> Result<(), CliError>
 
 fn apply(session: &Session, text: &str, if_match: Option<u64>) -> Result<(), CliError> {
     let body = Some(("application/yaml", text.as_bytes().to_vec()));
-    let applied: PlanApplied =
-        session.client.send(Method::POST, Call { path: "/plans".into(), body, if_match })?;
+    let call = Call { path: "/plans".into(), body, if_match, ..Call::default() };
+    let applied: PlanApplied = session.client.send(Method::POST, call)?;
     session.show(&applied, |applied| {
         let warning = |warning: &ProblemView| format!("warning: {}: {}\n", warning.path, warning.message);
         let warnings: String = applied.warnings.iter().map(warning).collect();

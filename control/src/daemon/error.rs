@@ -88,7 +88,7 @@ pub enum ActionError {
         configured: String,
     },
     /// The rules that would follow cannot be.
-    #[error("the rules of tenant {tenant:?} cannot be compiled: {source}")]
+    #[error("the rules of tenant {tenant:?} cannot be compiled: {source}{}", cure(source))]
     Rules {
         /// The tenant.
         tenant: String,
@@ -119,6 +119,17 @@ pub enum ActionError {
         /// Why.
         message: String,
     },
+}
+
+/// What to do about rules that cannot be. Each plan alone fits, or it would not have been taken.
+fn cure(error: &EncodeError) -> &'static str {
+    match error {
+        EncodeError::OverLimit { .. } => {
+            "; all orders of a tenant share it: finish or roll back another one first, or use shorter or fewer ids, or \
+             branches or a percentage in their place"
+        }
+        _ => "",
+    }
 }
 
 // === impl ActionError ===

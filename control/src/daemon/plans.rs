@@ -4,8 +4,8 @@ use crate::clock;
 use crate::daemon::state::{Draft, Known, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
 use crate::daemon::{ActionError, Daemon, ListView, PlanApplied, PlanSummary, PlanView, ProblemView};
 use graylane_plan::{
-    HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, in_order, list_hash, parse_list, read,
-    write_list,
+    HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, check_list, in_order, list_hash,
+    parse_list, read, write_list,
 };
 use graylane_rules::is_name;
 use std::collections::BTreeMap;
@@ -104,11 +104,11 @@ impl Daemon {
     /// plans that name it are checked again when they are started.
     ///
     /// # Errors
-    /// When the text is no list, its name is none, or the list is not at version `if_match`.
+    /// When the text is no list or more than proxies load, its name is none, or the list is not at version `if_match`.
     pub fn put_list(
         &self,
         (tenant, name): (&str, &str),
-        text: &str,
+        text: String,
         if_match: Option<u64>,
     ) -> Result<ListView, ActionError> {
         let invalid = |problems| ActionError::Invalid { what: "list", problems };
@@ -117,7 +117,10 @@ impl Daemon {
                 format!("{name:?} cannot name a list; use 1 to 63 letters, digits, '-', '_' or '.'");
             return Err(invalid(vec![Problem::error("name", message)]));
         }
-        let ids = Arc::new(parse_list(text).map_err(invalid)?);
+        let ids = Arc::new(parse_list(&text).map_err(invalid)?);
+        // It may be long, and so is what is stored of it.
+        drop(text);
+        check_list(&ids).map_err(|problem| invalid(vec![problem]))?;
         let key = list_key(tenant, name);
         let stored = StoredList { hash: list_hash(&ids), ids: ids.len() };
         self.change(|draft| {

@@ -58,6 +58,13 @@ impl Daemon {
         }
     }
 
+    /// The most bytes of memory that it had so far.
+    pub fn memory_peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1_024
+    }
+
     /// Ends the daemon as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
