@@ -16,18 +16,24 @@
 //! lets in only a percentage of those who would be let in. The rules may have `dimensions` (each a `name` and a
 //! `header`, most specific first), `outputHeader` and `revision`.
 
+mod json;
 mod written;
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use core::fmt;
 use graylane_rules::limits::MAX_RULES_BYTES;
-use graylane_rules::{EncodeError, LoadError, Rules, encode};
-use serde::Deserialize;
-use std::borrow::Cow;
+use graylane_rules::{EncodeError, LoadError, Rules};
+use json::{Json, MAX_VALUES};
 
 /// Bytes of JSON around a rule set in base64: what the largest rule set needs, and some room for the JSON itself.
 pub const MAX_ENVELOPE_BYTES: usize = MAX_RULES_BYTES.div_ceil(3) * 4 + 1_024;
+
+/// Bytes of any configuration. A rule set of the largest size is shorter than its envelope.
+pub const MAX_CONFIGURATION_BYTES: usize = MAX_ENVELOPE_BYTES;
 
 /// Bytes of hand-written rules. They are parsed on the worker, which takes time in proportion to them.
 pub const MAX_WRITTEN_BYTES: usize = 1 << 20;
@@ -43,7 +49,7 @@ pub enum ConfigurationError {
     Unknown,
     /// It is a rule set, in base64 or not, that cannot be loaded.
     Rules(LoadError),
-    /// It is no JSON, or JSON with a field that is unknown, doubled or of the wrong type.
+    /// It is no JSON.
     Json(serde_json::Error),
     /// The text of `rulesBase64` is no base64.
     Base64(base64::DecodeError),
@@ -58,7 +64,7 @@ pub enum ConfigurationError {
         /// How long it may be.
         limit: usize,
     },
-    /// A field of hand-written rules has a value that it must not have.
+    /// A field is unknown, missing, there twice, or has a value that it must not have.
     Field {
         /// The way to the field, like `services[0].percent`.
         path: String,
@@ -78,52 +84,39 @@ pub fn read(configuration: Vec<u8>) -> Result<Option<Rules>, ConfigurationError>
         None => Ok(None),
         // No JSON and no UTF-8 starts with it, so that a cut rule set is told to be cut.
         Some(0x89) => load(configuration).map(Some),
-        Some(b'{') => load(rules_of_json(&configuration)?).map(Some),
+        Some(b'{') => {
+            let rules = rules_of_json(&configuration)?;
+            // The text is as long again as the rules, which are loaded without it.
+            drop(configuration);
+            load(rules).map(Some)
+        }
         Some(_) => Err(ConfigurationError::Unknown),
     }
 }
 
-/// A JSON configuration in any of its forms.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Json<'a> {
-    #[serde(borrow)]
-    rules_base64: Option<Cow<'a, str>>,
-    #[serde(default)]
-    services: Vec<written::WrittenService>,
-    dimensions: Option<Vec<written::WrittenDimension>>,
-    output_header: Option<String>,
-    revision: Option<u64>,
-}
-
-/// The only form that may be long. Its fields borrow, so that reading it copies nothing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    rules_base64: Cow<'a, str>,
-}
-
 /// The encoded rule set that a JSON configuration holds or describes.
-fn rules_of_json(json: &[u8]) -> Result<Vec<u8>, ConfigurationError> {
-    within("bytes of the configuration", json.len(), MAX_ENVELOPE_BYTES)?;
-    if json.len() > MAX_WRITTEN_BYTES {
-        let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(json) else {
-            return within("bytes of hand-written rules", json.len(), MAX_WRITTEN_BYTES).map(|()| Vec::new());
-        };
-        return decode(&envelope.rules_base64);
+#[cold]
+fn rules_of_json(text: &[u8]) -> Result<Vec<u8>, ConfigurationError> {
+    within("bytes of the configuration", text.len(), MAX_ENVELOPE_BYTES)?;
+    // Only an envelope may be long, and it has one field.
+    let is_long = text.len() > MAX_WRITTEN_BYTES;
+    let max_values = if is_long { 1 } else { MAX_VALUES };
+    let mut fields = match Json::read(text, max_values) {
+        Err(_) if is_long => return Err(too_long(text)),
+        json => json?.fields(String::new())?,
+    };
+    let rules = fields.take("rulesBase64").map(|rules| rules.text("rulesBase64".to_owned())).transpose()?;
+    match rules {
+        Some(rules) if fields.next().is_none() => decode(&rules),
+        Some(_) => Err(ConfigurationError::Mixed),
+        None if is_long => Err(too_long(text)),
+        None => written::encoded(fields),
     }
-    let Json { rules_base64, services, dimensions, output_header, revision } = serde_json::from_slice(json)?;
-    let is_written =
-        !services.is_empty() || dimensions.is_some() || output_header.is_some() || revision.is_some();
-    match rules_base64 {
-        Some(_) if is_written => Err(ConfigurationError::Mixed),
-        Some(base64) => decode(&base64),
-        None => {
-            let written = written::Written { services, dimensions, output_header };
-            Ok(encode(&written.rule_set()?, revision.unwrap_or(0))?)
-        }
-    }
+}
+
+fn too_long(text: &[u8]) -> ConfigurationError {
+    let (what, value) = ("bytes of hand-written rules", text.len());
+    ConfigurationError::OverLimit { what, value, limit: MAX_WRITTEN_BYTES }
 }
 
 fn decode(base64: &str) -> Result<Vec<u8>, ConfigurationError> {
@@ -134,7 +127,7 @@ fn load(bytes: Vec<u8>) -> Result<Rules, ConfigurationError> {
     Rules::load(bytes).map_err(ConfigurationError::Rules)
 }
 
-fn within(what: &'static str, value: usize, limit: usize) -> Result<(), ConfigurationError> {
+pub(crate) fn within(what: &'static str, value: usize, limit: usize) -> Result<(), ConfigurationError> {
     if value > limit { Err(ConfigurationError::OverLimit { what, value, limit }) } else { Ok(()) }
 }
 
@@ -166,7 +159,11 @@ impl fmt::Display for ConfigurationError {
                     "{what}: {value} is over the limit of {limit}, let the daemon serve such a rule set"
                 )
             }
-            Self::Field { path, problem } => write!(f, "{path}: {problem}"),
+            Self::Field { path, problem } => {
+                f.write_str(path)?;
+                f.write_str(": ")?;
+                f.write_str(problem)
+            }
             Self::Encode(error) => match error {
                 EncodeError::Invalid { what: "host", .. } => {
                     write!(f, "{error}, it needs lower case and no port")
@@ -188,7 +185,8 @@ impl core::error::Error for ConfigurationError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graylane_rules::cases;
+    use alloc::string::ToString;
+    use graylane_rules::{cases, encode};
 
     fn refusal(configuration: impl Into<Vec<u8>>) -> String {
         read(configuration.into())
@@ -357,13 +355,34 @@ mod tests {
         }
         let long = format!(r#""gray": "v2", "teller": ["{}"]"#, "T".repeat(257));
         assert_eq!(service(&long), "services[0].teller[0]: 257 bytes, an id has 1 to 256");
-        assert!(service(r#""gray": "v2", "gray": "v3""#).starts_with("duplicate field `gray` at line 1"));
-        assert!(
-            service(r#""gray": "v2", "teller": [], "teller": []"#)
-                .starts_with("duplicate field `teller` at line 1")
+        assert_eq!(
+            service(r#""gray": "v2", "teller": [], "teller": []"#),
+            "services[0].teller: it occurs twice"
         );
-        assert!(refusal(r#"{"servces": []}"#).starts_with("unknown field `servces`, expected one of"));
-        assert!(refusal(r#"{"services": [{"hosts": ["a"]}]}"#).starts_with("missing field `name`"));
+        assert_eq!(refusal(r#"{"revision": 1, "revision": 1}"#), "revision: it occurs twice");
+        assert_eq!(
+            refusal(r#"{"servces": []}"#),
+            "servces: unknown field, there are services, dimensions, outputHeader, revision and rulesBase64"
+        );
+        assert_eq!(refusal(r#"{"services": [{"hosts": ["a"]}]}"#), "services[0].name: missing");
+        for (json, text) in [
+            (r#"{"services": 1}"#, "services: it must be a list of services"),
+            (r#"{"services": [1]}"#, "services[0]: it must be an object"),
+            (r#"{"services": [{"name": 1}]}"#, "services[0].name: it must be a text"),
+            (
+                r#"{"services": [{"name": "a", "hosts": "a"}]}"#,
+                "services[0].hosts: it must be a list of texts",
+            ),
+            (r#"{"revision": 1.5}"#, "revision: it must be a whole number"),
+            (r#"{"revision": -1}"#, "revision: it must be a whole number"),
+            (r#"{"rulesBase64": 1}"#, "rulesBase64: it must be a text"),
+            (r#"{"#, "EOF while parsing an object at line 1 column 1"),
+            (r#"{} {}"#, "trailing characters at line 1 column 4"),
+        ] {
+            assert_eq!(refusal(json), text);
+        }
+        assert_eq!(service(r#""all": 1"#), "services[0].all: it must be true or false");
+        assert_eq!(service(r#""percent": "1""#), "services[0].percent: it must be a number");
         assert_eq!(
             refusal(r#"{"services": [{"name": "a", "hosts": ["Loan:80"]}]}"#),
             "\"Loan:80\" cannot be a host, it needs lower case and no port"
@@ -390,6 +409,13 @@ mod tests {
         assert_eq!(
             refusal(ids(MAX_WRITTEN_IDS + 1)),
             format!("ids of hand-written rules: 10001 is over the limit of 10000, {cure}")
+        );
+        let many = refusal(format!(r#"{{"services":[{}0]}}"#, "0,".repeat(MAX_VALUES)));
+        assert!(many.starts_with("values of hand-written rules: 6553"), "{many}");
+        let fields: String = (0..60_000).map(|at| format!("\"{at}\":0,")).collect();
+        assert_eq!(
+            refusal(format!("{{{fields}\"services\":[]}}")),
+            format!("fields of an object: 60001 is over the limit of 32, {cure}")
         );
         let fitting = format!("{{{}}}", " ".repeat(MAX_WRITTEN_BYTES - 2));
         assert!(read(fitting.clone().into()).is_ok());

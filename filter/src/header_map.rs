@@ -5,6 +5,9 @@
 //! ```
 //! All integers are little-endian. Names and values are bytes: neither needs to be UTF-8.
 
+use graylane_rules::Rules;
+use graylane_rules::limits::MAX_HEADER_BYTES;
+
 /// The name of the pseudo-header that carries the host.
 pub const AUTHORITY: &[u8] = b":authority";
 
@@ -16,6 +19,10 @@ pub struct Pairs<'a> {
     /// The headers to come.
     rest: &'a [u8],
 }
+
+/// Which lengths the names of the headers have that rules look at. Most headers are told by it to be others.
+#[derive(Clone, Copy, Debug)]
+pub struct NameLengths(u128);
 
 /// Reads a map. Bytes that are none end early, and are never an error: the request then has fewer headers.
 #[must_use]
@@ -51,9 +58,38 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+// === impl NameLengths ===
+
+// A length is a bit.
+const _: () = assert!(MAX_HEADER_BYTES < u128::BITS as usize);
+
+impl NameLengths {
+    /// The lengths of the names that a decision by `rules` needs.
+    #[must_use]
+    pub fn of(rules: &Rules) -> Self {
+        let headers = rules.dimensions().iter().map(|dimension| dimension.header.len());
+        let lengths = headers.chain([rules.output_header().len(), AUTHORITY.len()]);
+        Self(lengths.fold(0, |lengths, length| lengths | bit(length)))
+    }
+
+    /// Whether a name of so many bytes may be one that matters.
+    #[inline]
+    #[must_use]
+    pub fn has(self, bytes: usize) -> bool {
+        self.0 & bit(bytes) != 0
+    }
+}
+
+#[inline]
+fn bit(length: usize) -> u128 {
+    u32::try_from(length).ok().and_then(|length| 1_u128.checked_shl(length)).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+    use graylane_rules::{cases, encode};
 
     fn map(headers: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut bytes = (headers.len() as u32).to_le_bytes().to_vec();
@@ -93,5 +129,16 @@ mod tests {
         assert_eq!(pairs(&bytes).count(), 0);
         bytes[..4].fill(0xff);
         assert_eq!(pairs(&bytes).count(), 0);
+    }
+
+    #[test]
+    fn only_names_of_the_right_length_are_looked_at() {
+        let rules = Rules::load(encode(&cases::load().rules, 1).unwrap()).unwrap();
+        let lengths = NameLengths::of(&rules);
+        let dimensions = rules.dimensions().iter().map(|dimension| dimension.header.as_str());
+        let names: Vec<&str> = dimensions.chain([rules.output_header(), ":authority"]).collect();
+        for length in 0..300 {
+            assert_eq!(lengths.has(length), names.iter().any(|name| name.len() == length), "{length}");
+        }
     }
 }

@@ -1,10 +1,20 @@
-//! Every host call. No other file speaks to the proxy.
+//! The line to the proxy: every host call is here, and what the proxy calls is in `host/callbacks.rs`. No other file
+//! speaks to it, and no other code of the module is unsafe.
 //!
 //! The calls are declared here once more, because those of the SDK panic on a status that they do not expect, and on a
 //! header's name that is no UTF-8: a proxy that grants fewer capabilities would then fail requests.
 #![expect(unsafe_code, reason = "host calls are foreign functions; each use says why it holds")]
 
-use std::ptr::null_mut;
+mod callbacks;
+mod runtime;
+
+use crate::abi::{
+    INVALID_MEMORY_ACCESS, MetricKind, NOT_FOUND, OK, PLUGIN_CONFIGURATION, REQUEST_HEADERS, Severity,
+};
+use crate::memory::Memory;
+use alloc::vec::Vec;
+use core::cell::{Ref, RefCell};
+use core::ptr::null_mut;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -38,37 +48,21 @@ unsafe extern "C" {
     fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
-/// The statuses that are told apart. All others are a [`Refused`].
-const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
+/// Where the proxy puts its answers.
+static MEMORY: Alone<RefCell<Memory>> = Alone(RefCell::new(Memory::new()));
 
-/// The numbers of what is asked for, as the ABI fixes them.
-const REQUEST_HEADERS: u32 = 0;
-const PLUGIN_CONFIGURATION: u32 = 7;
+/// A value of the module's only thread.
+pub struct Alone<T>(pub T);
 
 /// The proxy did not do what it was asked for, and gave this status as the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused(pub u32);
 
-/// How bad a log line is. The proxy drops what its own level is over.
-#[derive(Clone, Copy)]
-pub enum Severity {
-    /// All is well.
-    Info = 2,
-    /// Somebody has to look at it.
-    Warn = 3,
-    /// The module is about to trap.
-    Critical = 5,
-}
+#[cfg(target_feature = "atomics")]
+compile_error!("with atomics the module could have threads, and its statics are for one");
 
-/// What a metric does.
-#[derive(Clone, Copy)]
-pub enum MetricKind {
-    /// It only grows.
-    Counter = 0,
-    /// It is set.
-    Gauge = 1,
-}
+// SAFETY: without atomics a wasm module has one thread, so nothing is ever shared between two.
+unsafe impl<T> Sync for Alone<T> {}
 
 /// Writes a line to the proxy's log. A proxy that refuses it has its reasons, and nobody could be told.
 pub fn log(severity: Severity, line: &str) {
@@ -78,37 +72,43 @@ pub fn log(severity: Severity, line: &str) {
 
 /// The plugin's configuration, which has so many bytes.
 pub fn configuration(bytes: usize) -> Result<Vec<u8>, Refused> {
-    // SAFETY: `take` gives two valid places.
-    let configuration =
-        take(|data, size| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, bytes, data, size) })?;
-    Ok(configuration.unwrap_or_default())
+    begin(Memory::begin_own)?;
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the proxy writes to the two places during the call, and to none but those that `MEMORY` hands it.
+    let status =
+        unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, bytes, &raw mut data, &raw mut size) };
+    let taken = MEMORY.0.try_borrow_mut().ok().and_then(|mut memory| memory.take(data, size));
+    check(status)?;
+    taken.ok_or(Refused(INVALID_MEMORY_ACCESS))
 }
 
-/// The name of the plugin: the same for each of its configurations.
-pub fn plugin_name() -> Result<Vec<u8>, Refused> {
+/// The name of the plugin: the same for each of its configurations. It is gone when the next answer is asked for.
+pub fn plugin_name() -> Result<Ref<'static, [u8]>, Refused> {
     let path = "plugin_name";
-    // SAFETY: the proxy reads `path` during the call; `take` gives two valid places.
-    let name = take(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })?;
-    Ok(name.unwrap_or_default())
+    // SAFETY: the proxy reads `path` during the call; `ask` gives two valid places.
+    let name = ask(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })?;
+    name.ok_or(Refused(NOT_FOUND))
 }
 
-/// All request headers, in the format of [`header_map`](crate::header_map).
-pub fn request_headers() -> Result<Vec<u8>, Refused> {
-    // SAFETY: `take` gives two valid places.
-    let map = take(|data, size| unsafe { proxy_get_header_map_pairs(REQUEST_HEADERS, data, size) })?;
-    Ok(map.unwrap_or_default())
+/// All request headers, in the format of [`header_map`](crate::header_map), until the next answer is asked for.
+#[inline]
+pub fn request_headers() -> Result<Ref<'static, [u8]>, Refused> {
+    // SAFETY: `ask` gives two valid places.
+    let map = ask(|data, size| unsafe { proxy_get_header_map_pairs(REQUEST_HEADERS, data, size) })?;
+    map.ok_or(Refused(NOT_FOUND))
 }
 
 /// Whether the request has a header of this name.
 pub fn has_request_header(name: &str) -> Result<bool, Refused> {
-    // SAFETY: the proxy reads `name` during the call; `take` gives two valid places.
-    let value = take(|data, size| unsafe {
+    // SAFETY: the proxy reads `name` during the call; `ask` gives two valid places.
+    let value = ask(|data, size| unsafe {
         proxy_get_header_map_value(REQUEST_HEADERS, name.as_ptr(), name.len(), data, size)
     })?;
     Ok(value.is_some())
 }
 
 /// Gives the request one header of this name with this value, in the place of all that it has.
+#[inline]
 pub fn set_request_header(name: &str, value: &str) -> Result<(), Refused> {
     // SAFETY: the proxy reads `name` and `value` during the call.
     check(unsafe {
@@ -137,6 +137,7 @@ pub fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Refused> {
 }
 
 /// Adds one to a counter.
+#[inline]
 pub fn increment(id: u32) -> Result<(), Refused> {
     // SAFETY: both arguments are plain numbers; the proxy checks the id.
     check(unsafe { proxy_increment_metric(id, 1) })
@@ -148,20 +149,29 @@ pub fn record(id: u32, value: u64) -> Result<(), Refused> {
     check(unsafe { proxy_record_metric(id, value) })
 }
 
+#[inline]
 fn check(status: u32) -> Result<(), Refused> {
     if status == OK { Ok(()) } else { Err(Refused(status)) }
 }
 
-/// Takes over the bytes that a call returns in memory of ours. None when there is no such thing.
-fn take(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Vec<u8>>, Refused> {
+/// Begins a call that brings bytes. Refused while those of the call before are still held.
+#[inline]
+fn begin(begin: impl FnOnce(&mut Memory)) -> Result<(), Refused> {
+    MEMORY.0.try_borrow_mut().map(|mut memory| begin(&mut memory)).map_err(|_| Refused(INVALID_MEMORY_ACCESS))
+}
+
+/// Makes a call that brings bytes. None when there is no such thing.
+#[inline]
+fn ask(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Ref<'static, [u8]>>, Refused> {
+    begin(Memory::begin)?;
     let (mut data, mut size) = (null_mut(), 0);
-    match call(&raw mut data, &raw mut size) {
-        NOT_FOUND => Ok(None),
-        OK if data.is_null() => Ok(Some(Vec::new())),
-        // SAFETY: the proxy got `data` from the module's `malloc`, the SDK's `proxy_on_memory_allocate`, which leaks a
-        // boxed slice of exactly `size` bytes from the allocator that `Vec` uses; it filled all of them, and hands them
-        // over with this call, so that nobody else holds them.
-        OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
-        status => Err(Refused(status)),
+    let status = call(&raw mut data, &raw mut size);
+    if status != OK {
+        return if status == NOT_FOUND { Ok(None) } else { Err(Refused(status)) };
     }
+    let Ok(memory) = MEMORY.0.try_borrow() else { return Err(Refused(INVALID_MEMORY_ACCESS)) };
+    // A proxy asks for no place for an answer without bytes.
+    Ref::filter_map(memory, |memory| if size == 0 { Some(&[][..]) } else { memory.answer(data, size) })
+        .map(Some)
+        .map_err(|_| Refused(INVALID_MEMORY_ACCESS))
 }

@@ -2,9 +2,11 @@
 //!
 //! No name holds an id of a teller, branch or region: those are personal data, and without bound.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::Cell;
 use graylane_rules::{Decision, Level, Reason, Rules};
-use hashbrown::HashMap;
-use std::cell::Cell;
 
 /// Counter: requests whose decision is stable because a dimension's header occurred more than once.
 pub const AMBIGUOUS: &str = "graylane_ambiguous";
@@ -31,8 +33,8 @@ pub const OTHER: &str = "graylane_requests.service.other.version.other.level.oth
 /// The ids that the proxy gave to metric names, for the life of a VM: so a reload defines nothing anew.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// The id of each name; none where the proxy refused, which is not asked again.
-    id_by_name: HashMap<String, Option<u32>>,
+    /// The id of each name, in the order of names; none where the proxy refused, which is not asked again.
+    id_by_name: Vec<(String, Option<u32>)>,
 }
 
 /// The request counters of one rule set, by service, version and level.
@@ -49,15 +51,29 @@ pub struct RequestCounters {
 
 impl Registry {
     /// The id of `name`, by way of `define` when it is new. Past [`MAX_SERIES`] every new name is [`OTHER`].
-    pub fn id(&mut self, name: &str, define: impl FnOnce(&str) -> Option<u32>) -> Option<u32> {
-        if let Some(id) = self.id_by_name.get(name) {
-            return *id;
+    pub fn id(&mut self, name: &str, define: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+        match self.place(name) {
+            Ok(at) => self.at(at),
+            Err(at) if self.id_by_name.len() < MAX_SERIES => self.insert(at, name, define),
+            Err(_) => match self.place(OTHER) {
+                Ok(at) => self.at(at),
+                Err(at) => self.insert(at, OTHER, define),
+            },
         }
-        let name = if self.id_by_name.len() < MAX_SERIES { name } else { OTHER };
-        match self.id_by_name.get(name) {
-            Some(id) => *id,
-            None => *self.id_by_name.entry(name.to_owned()).or_insert(define(name)),
-        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.id_by_name.binary_search_by(|(known, _)| known.as_str().cmp(name))
+    }
+
+    fn at(&self, at: usize) -> Option<u32> {
+        self.id_by_name.get(at)?.1
+    }
+
+    fn insert(&mut self, at: usize, name: &str, define: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
+        let id = define(name);
+        self.id_by_name.insert(at, (name.to_owned(), id));
+        id
     }
 }
 
@@ -73,6 +89,7 @@ impl RequestCounters {
 
     /// The id of the counter of a request with this decision by `rules`, the ones of [`RequestCounters::new`]. `define`
     /// is asked once for each counter. None for an unknown host, or where the proxy refused the metric.
+    #[inline]
     pub fn id(
         &self,
         rules: &Rules,
@@ -81,10 +98,14 @@ impl RequestCounters {
     ) -> Option<u32> {
         let at = (decision.service? * 2 + usize::from(decision.reason.is_gray())) * self.levels;
         let slot = self.ids.get(at + self.level(decision.reason))?;
-        if slot.get().is_none() {
-            slot.set(Some(define(&series(rules, decision)?)));
+        match slot.get() {
+            Some(id) => id,
+            None => {
+                let id = define(&series(rules, decision)?);
+                slot.set(Some(id));
+                id
+            }
         }
-        slot.get()?
     }
 
     /// The place of a reason's level among the levels of a version.
@@ -99,6 +120,7 @@ impl RequestCounters {
 }
 
 /// The name of a request counter.
+#[cold]
 fn series(rules: &Rules, decision: &Decision<'_>) -> Option<String> {
     let service = rules.services().get(decision.service?)?.name();
     let level = match decision.reason {
@@ -116,6 +138,7 @@ fn series(rules: &Rules, decision: &Decision<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::RefCell;
     use graylane_rules::{cases, encode};
 
     fn rules() -> Rules {
@@ -161,17 +184,17 @@ mod tests {
     #[test]
     fn the_registry_defines_a_name_once_and_is_bounded() {
         let mut registry = Registry::default();
-        let mut defined = Vec::new();
+        let defined = RefCell::new(Vec::new());
         for round in 0..2 {
             for number in 0..2 * MAX_SERIES {
-                let id = registry.id(&format!("series{number}"), |name| {
-                    defined.push(name.to_owned());
-                    Some(defined.len() as u32)
+                let id = registry.id(&format!("series{number}"), &|name| {
+                    defined.borrow_mut().push(name.to_owned());
+                    Some(defined.borrow().len() as u32)
                 });
                 assert_eq!(id, Some((number + 1).min(MAX_SERIES + 1) as u32), "round {round}");
             }
         }
-        assert_eq!(defined.len(), MAX_SERIES + 1);
-        assert_eq!(defined.last().unwrap(), OTHER);
+        assert_eq!(defined.borrow().len(), MAX_SERIES + 1);
+        assert_eq!(defined.borrow().last().unwrap(), OTHER);
     }
 }

@@ -3,14 +3,14 @@
 use crate::id_set::IdSet;
 use crate::limits::*;
 use crate::model::{Action, Entry, Group, RuleSet, Service, Table, is_header_name, is_host, is_name};
+use crate::order::sort_by;
 use crate::sets::Set;
 use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, MIN_READER, Writer};
 use crate::xxh64::xxh64;
 use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// Why a rule set cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,22 @@ pub enum EncodeError {
 /// # Errors
 /// When a name is invalid or occurs twice, a table points at nothing, or a limit of [`limits`](crate::limits) is passed.
 pub fn encode(rules: &RuleSet, revision: u64) -> Result<Vec<u8>, EncodeError> {
-    let content = content(rules)?;
+    encode_with(rules, revision, Set::write)
+}
+
+/// Like [`encode`] without a search for the smallest bytes of each id set: for few ids, and by so little code that the
+/// filter's module can carry it. Both lead to the same decisions.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_few(rules: &RuleSet, revision: u64) -> Result<Vec<u8>, EncodeError> {
+    encode_with(rules, revision, Set::write_whole)
+}
+
+type WriteSet = fn(&mut Writer, &IdSet);
+
+fn encode_with(rules: &RuleSet, revision: u64, write_set: WriteSet) -> Result<Vec<u8>, EncodeError> {
+    let content = content(rules, write_set)?;
     within("bytes of the rule set", HEADER_BYTES + content.len(), MAX_RULES_BYTES)?;
     let mut header = Writer::default();
     header.bytes.extend_from_slice(&MAGIC);
@@ -67,9 +82,9 @@ pub fn encode(rules: &RuleSet, revision: u64) -> Result<Vec<u8>, EncodeError> {
     Ok(header.bytes)
 }
 
-fn content(rules: &RuleSet) -> Result<Vec<u8>, EncodeError> {
+fn content(rules: &RuleSet, write_set: WriteSet) -> Result<Vec<u8>, EncodeError> {
     let mut services: Vec<&Service> = rules.services.iter().collect();
-    services.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by(&mut services, |a, b| a.name.cmp(&b.name));
     check_names(rules, &services)?;
     let shared = Shared::of(rules, &services)?;
 
@@ -82,7 +97,7 @@ fn content(rules: &RuleSet) -> Result<Vec<u8>, EncodeError> {
     }
     out.text(&rules.output_header);
     out.u32(shared.sets.len() as u32);
-    shared.sets.iter().for_each(|set| Set::write(&mut out, set));
+    shared.sets.iter().for_each(|set| write_set(&mut out, set));
     out.u32(shared.tables.len() as u32);
     shared.tables.iter().for_each(|table| out.bytes.extend_from_slice(table));
     out.u32(services.len() as u32);
@@ -96,11 +111,18 @@ fn content(rules: &RuleSet) -> Result<Vec<u8>, EncodeError> {
 #[derive(Default)]
 struct Shared<'a> {
     sets: Vec<&'a IdSet>,
-    number_by_set: BTreeMap<&'a IdSet, u32>,
+    number_by_set: Numbering<&'a IdSet>,
     tables: Vec<Vec<u8>>,
-    number_by_table: BTreeMap<Vec<u8>, u32>,
+    number_by_table: Numbering<Vec<u8>>,
     table_by_service: Vec<u32>,
 }
+
+/// A text in quotes, and on one line whatever is in it. What the language has for that knows all of Unicode, which is four
+/// kilobytes of the filter's module.
+struct Quoted<'a>(&'a str);
+
+/// The numbers that keys got, in the order of the keys.
+struct Numbering<K>(Vec<(K, u32)>);
 
 // === impl Shared ===
 
@@ -128,7 +150,7 @@ impl<'a> Shared<'a> {
         out.u8(table.levels.len() as u8);
         for level in &table.levels {
             let mut groups: Vec<&Group> = level.iter().filter(|group| !group.ids.is_empty()).collect();
-            groups.sort_by_key(|group| group.entry);
+            sort_by(&mut groups, |a, b| a.entry.cmp(&b.entry));
             out.u16(groups.len() as u16);
             for group in groups {
                 write_entry(&mut out, group.entry);
@@ -137,21 +159,41 @@ impl<'a> Shared<'a> {
         }
         out.u8(u8::from(table.all.is_some()));
         table.all.iter().for_each(|entry| write_entry(&mut out, *entry));
-        let next = self.tables.len() as u32;
-        let number = *self.number_by_table.entry(out.bytes.clone()).or_insert(next);
-        if number == next {
+        let (number, is_new) = self.number_by_table.number(&out.bytes);
+        if is_new {
             self.tables.push(out.bytes);
         }
         Ok(number)
     }
 
     fn set(&mut self, set: &'a IdSet) -> u32 {
-        let next = self.sets.len() as u32;
-        let number = *self.number_by_set.entry(set).or_insert(next);
-        if number == next {
+        let (number, is_new) = self.number_by_set.number(&set);
+        if is_new {
             self.sets.push(set);
         }
         number
+    }
+}
+
+// === impl Numbering ===
+
+impl<K: Clone + Ord> Numbering<K> {
+    /// The number of a key, which is the next one if the key is new; and whether it is.
+    fn number(&mut self, key: &K) -> (u32, bool) {
+        let next = self.0.len() as u32;
+        match self.0.binary_search_by(|(known, _)| known.cmp(key)) {
+            Ok(at) => (self.0.get(at).map_or(next, |(_, number)| *number), false),
+            Err(at) => {
+                self.0.insert(at, (key.clone(), next));
+                (next, true)
+            }
+        }
+    }
+}
+
+impl<K> Default for Numbering<K> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
@@ -171,7 +213,7 @@ fn write_service(out: &mut Writer, service: &Service, table: u32) {
     out.text(&service.stable);
     out.text(&service.route_default);
     let mut hosts: Vec<&String> = service.hosts.iter().collect();
-    hosts.sort();
+    sort_by(&mut hosts, Ord::cmp);
     out.u16(hosts.len() as u16);
     hosts.iter().for_each(|host| out.text(host));
     out.u8(u8::from(service.release.is_some()));
@@ -198,11 +240,11 @@ fn check_names(rules: &RuleSet, services: &[&Service]) -> Result<(), EncodeError
         service.hosts.iter().try_for_each(|host| valid("host", host, is_host))?;
         service.release.iter().try_for_each(|release| valid("version", &release.gray, is_name))?;
     }
-    once("dimension", rules.dimensions.iter().map(|dimension| &dimension.name))?;
+    once("dimension", &mut rules.dimensions.iter().map(|dimension| &dimension.name))?;
     let headers = rules.dimensions.iter().map(|dimension| &dimension.header);
-    once("header", headers.chain([&rules.output_header]))?;
-    once("service", services.iter().map(|service| &service.name))?;
-    once("host", services.iter().flat_map(|service| &service.hosts))
+    once("header", &mut headers.chain([&rules.output_header]))?;
+    once("service", &mut services.iter().map(|service| &service.name))?;
+    once("host", &mut services.iter().flat_map(|service| &service.hosts))
 }
 
 fn check_table(table: &Table, dimensions: usize) -> Result<(), EncodeError> {
@@ -215,8 +257,9 @@ fn check_table(table: &Table, dimensions: usize) -> Result<(), EncodeError> {
     }
     for level in &table.levels {
         within("groups of a level", level.len(), MAX_GROUPS)?;
-        let mut entries = BTreeSet::new();
-        if !level.iter().all(|group| entries.insert(group.entry)) {
+        let mut entries: Vec<Entry> = level.iter().map(|group| group.entry).collect();
+        sort_by(&mut entries, Ord::cmp);
+        if entries.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
             return Err(EncodeError::Twice { what: "entry of a level", value: table.plan.clone() });
         }
         for group in level {
@@ -235,14 +278,17 @@ fn within(what: &'static str, value: usize, limit: usize) -> Result<(), EncodeEr
     if value > limit { Err(EncodeError::OverLimit { what, value, limit }) } else { Ok(()) }
 }
 
+#[inline(never)]
 fn valid(what: &'static str, value: &str, is_valid: fn(&str) -> bool) -> Result<(), EncodeError> {
     if is_valid(value) { Ok(()) } else { Err(EncodeError::Invalid { what, value: value.to_owned() }) }
 }
 
-fn once<'a>(what: &'static str, mut values: impl Iterator<Item = &'a String>) -> Result<(), EncodeError> {
-    let mut seen = BTreeSet::new();
-    match values.find(|value| !seen.insert(*value)) {
-        Some(value) => Err(EncodeError::Twice { what, value: value.clone() }),
+fn once(what: &'static str, values: &mut dyn Iterator<Item = &String>) -> Result<(), EncodeError> {
+    let mut values: Vec<&String> = values.collect();
+    sort_by(&mut values, Ord::cmp);
+    let twins = values.windows(2).find(|pair| matches!(pair, [a, b] if a == b));
+    match twins.and_then(|pair| pair.first()) {
+        Some(value) => Err(EncodeError::Twice { what, value: (*value).clone() }),
         None => Ok(()),
     }
 }
@@ -253,13 +299,26 @@ impl fmt::Display for EncodeError {
             Self::OverLimit { what, value, limit } => {
                 write!(f, "{what}: {value} is over the limit of {limit}")
             }
-            Self::Invalid { what, value } => write!(f, "{value:?} cannot be a {what}"),
-            Self::Twice { what, value } => write!(f, "{what} {value:?} occurs twice"),
+            Self::Invalid { what, value } => write!(f, "{} cannot be a {what}", Quoted(value)),
+            Self::Twice { what, value } => write!(f, "{what} {} occurs twice", Quoted(value)),
             Self::Dangling { what, plan } => {
-                write!(f, "the table of plan {plan:?} points at {what} that is not there")
+                write!(f, "the table of plan {} points at {what} that is not there", Quoted(plan))
             }
         }
     }
 }
 
 impl core::error::Error for EncodeError {}
+
+// === impl Quoted ===
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        self.0.chars().try_for_each(|char| match char.is_control() {
+            true => write!(f, "{}", char.escape_unicode()),
+            false => f.write_char(char),
+        })?;
+        f.write_char('"')
+    }
+}

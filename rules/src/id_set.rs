@@ -1,5 +1,6 @@
 //! A set of ids, flat and sorted: one allocation for all bytes, one for where each id ends.
 
+use crate::order::sort_by;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -89,7 +90,7 @@ impl IdSetBuilder {
     pub fn build(self) -> IdSet {
         let Self { bytes, mut spans } = self;
         let id = |span: &(u32, u32)| bytes.get(span.0 as usize..span.1 as usize).unwrap_or_default();
-        spans.sort_unstable_by(|a, b| id(a).cmp(id(b)));
+        sort_by(&mut spans, |a, b| id(a).cmp(id(b)));
         spans.dedup_by(|a, b| id(a) == id(b));
         let mut set = IdSet { bytes: Vec::with_capacity(bytes.len()), ends: Vec::with_capacity(spans.len()) };
         for span in &spans {

@@ -26,6 +26,7 @@ mod loaded;
 mod model;
 #[cfg(feature = "testing")]
 pub mod naive;
+mod order;
 mod sets;
 #[cfg(feature = "testing")]
 pub mod strategies;
@@ -33,7 +34,7 @@ mod wire;
 mod xxh64;
 
 pub use decide::{Decision, Edit, Incoming, Level, Reason, Values};
-pub use encode::{EncodeError, encode};
+pub use encode::{EncodeError, encode, encode_few};
 pub use explain::{Explanation, Step, Verdict};
 pub use id_set::{IdSet, IdSetBuilder};
 pub use load::LoadError;

@@ -4,6 +4,7 @@ use crate::host_index::HostIndex;
 use crate::limits::*;
 use crate::loaded::{LoadedService, LoadedTable, Rules};
 use crate::model::{Action, Dimension, Entry, Percent, is_header_name, is_host, is_name};
+use crate::order::sort_by;
 use crate::sets::Set;
 use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, Reader};
 use crate::xxh64::xxh64;
@@ -86,7 +87,7 @@ impl Rules {
             return Err(LoadError::Trailing { offset: reader.at() });
         }
         let offset = reader.at();
-        service_by_host.sort_unstable();
+        sort_by(&mut service_by_host, Ord::cmp);
         let hosts_differ = service_by_host.windows(2).all(|pair| matches!(pair, [a, b] if a.0 < b.0));
         let names_ascend = services.windows(2).all(|pair| matches!(pair, [a, b] if a.name < b.name));
         if !hosts_differ || !names_ascend {

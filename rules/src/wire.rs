@@ -127,6 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that `is_valid` accepts.
+    #[inline(never)]
     pub(crate) fn text(
         &mut self,
         what: &'static str,
@@ -162,6 +163,7 @@ impl Writer {
     }
 
     /// Writes a text; its length was checked to fit a `u8` before.
+    #[inline(never)]
     pub(crate) fn text(&mut self, text: &str) {
         debug_assert!(text.len() <= usize::from(u8::MAX));
         self.u8(text.len() as u8);

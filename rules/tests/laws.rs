@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-use graylane_rules::{Edit, Incoming, RuleSet, Rules, Values, cases, encode, naive, strategies};
+use graylane_rules::{Edit, Incoming, RuleSet, Rules, Values, cases, encode, encode_few, naive, strategies};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -63,11 +63,13 @@ fn explain_tells_what_naive_found() {
 }
 
 #[test]
-fn load_undoes_encode() {
+fn load_undoes_either_encoder() {
     check((strategies::rule_set(), any::<u64>()), |(plain, revision)| {
-        let rules = Rules::load(encode(&plain, revision).unwrap()).unwrap();
-        assert_eq!(rules.to_rule_set(), plain);
-        assert_eq!(rules.revision(), revision);
+        for encode in [encode, encode_few] {
+            let rules = Rules::load(encode(&plain, revision).unwrap()).unwrap();
+            assert_eq!(rules.to_rule_set(), plain);
+            assert_eq!(rules.revision(), revision);
+        }
     });
 }
 

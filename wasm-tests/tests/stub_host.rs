@@ -1,7 +1,10 @@
-//! The built filter in a proxy made of plain data: which host calls it makes, and that nothing makes it trap.
+//! The built filter in a proxy made of plain data: which host calls it makes, what it costs, and that
+//! nothing makes it trap.
 
 #[path = "stub_host/configuration.rs"]
 mod configuration;
+#[path = "stub_host/costs.rs"]
+mod costs;
 #[path = "stub_host/proxy.rs"]
 mod proxy;
 #[path = "stub_host/request.rs"]

@@ -1,6 +1,7 @@
 //! Ids of one length that are no numbers: whole, ordered by their hash, in buckets of about four.
 
 use crate::load::LoadError;
+use crate::order::sort_by;
 use crate::wire::{Reader, Writer};
 use crate::xxh64::xxh64;
 use alloc::vec::Vec;
@@ -38,7 +39,7 @@ impl Hashed {
     pub(super) fn write(out: &mut Writer, ids: &[&[u8]]) {
         let buckets = buckets_for(ids.len());
         let mut placed: Vec<(usize, &[u8])> = ids.iter().map(|id| (bucket_of(id, buckets), *id)).collect();
-        placed.sort_unstable();
+        sort_by(&mut placed, Ord::cmp);
         let mut ends = alloc::vec![0_u32; buckets];
         for ((bucket, _), end) in placed.iter().zip(1..) {
             if let Some(slot) = ends.get_mut(*bucket) {

@@ -5,6 +5,7 @@ use super::numbers::Numbers;
 use crate::id_set::IdSet;
 use crate::limits::{MAX_SET_IDS, MAX_SET_PARTS, MAX_VALUE_BYTES};
 use crate::load::LoadError;
+use crate::order::sort_by;
 use crate::wire::{Reader, Writer};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -73,14 +74,23 @@ impl Set {
                 None => whole.entry(*id_len).or_default().extend(ids_like(set, *id_len, prefix)),
             }
         }
-        for (id_len, ids) in &whole {
-            write_head(&mut parts, *id_len, ids.len());
-            parts.u8(1);
-            Hashed::write(&mut parts, ids);
+        for ids in whole.values() {
+            write_hashed(&mut parts, ids);
             count += 1;
         }
         out.u16(count);
         out.bytes.extend(parts.bytes);
+    }
+
+    /// Writes a set with all ids whole: larger, but by less code, for encoders of few ids.
+    pub(crate) fn write_whole(out: &mut Writer, set: &IdSet) {
+        let mut ids: Vec<&[u8]> = set.iter().collect();
+        sort_by(&mut ids, |a, b| a.len().cmp(&b.len()));
+        let parts = || ids.chunk_by(|a, b| a.len() == b.len());
+        out.u16(parts().count() as u16);
+        for ids in parts() {
+            write_hashed(out, ids);
+        }
     }
 
     /// How many ids it has.
@@ -207,6 +217,13 @@ fn ids_like<'a>(set: &'a IdSet, id_len: usize, prefix: &[u8]) -> impl Iterator<I
 /// The number of an id of this length with this text before its digits.
 fn number_like(id: &[u8], id_len: usize, prefix: &[u8]) -> Option<u64> {
     if id.len() == id_len { id.strip_prefix(prefix).and_then(number) } else { None }
+}
+
+/// Writes ids of one length as a part.
+fn write_hashed(out: &mut Writer, ids: &[&[u8]]) {
+    write_head(out, ids.first().map_or(0, |id| id.len()), ids.len());
+    out.u8(1);
+    Hashed::write(out, ids);
 }
 
 fn write_head(out: &mut Writer, id_len: usize, count: usize) {

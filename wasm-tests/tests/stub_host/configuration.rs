@@ -141,29 +141,71 @@ fn a_reason_is_cut_in_the_log() {
 }
 
 #[test]
-fn a_request_keeps_the_rules_that_it_came_with() {
+fn a_request_gets_the_rules_that_are_there_when_its_headers_come() {
     let mut proxy = Proxy::with(&rules(7));
-    let old_root = proxy.root();
-    let in_flight = proxy.open();
-    proxy.configure_beside(
-        br#"{"services": [{"name": "loan", "hosts": ["loan"], "gray": "v3", "all": true}]}"#,
-    );
+    assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v2"));
+    proxy.configure(br#"{"services": [{"name": "loan", "hosts": ["loan"], "gray": "v3", "all": true}]}"#);
     assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v3"));
-    let outcome = proxy.send(in_flight, request_to("loan", &[("x-teller", "T0000017")]));
-    assert!(outcome.headers.contains(&(b"x-gray-version".to_vec(), b"v2".to_vec())));
-    proxy.end(in_flight);
-    proxy.end(old_root);
-    assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v3"));
+}
+
+#[test]
+fn rules_that_were_replaced_are_freed() {
+    let mut proxy = Proxy::with(b"");
+    let empty = proxy.memory_bytes();
+    for revision in 1..100 {
+        // Each has its own name only once; its rules go when it has none.
+        proxy.world().plugin_name = format!("graylane.v1.tenant{revision}");
+        proxy.configure(&many_ids(revision));
+        proxy.configure(b"");
+    }
+    let grown = proxy.memory_bytes() - empty;
+    assert!(grown < 1 << 20, "{grown} bytes for rules of 200 kB");
 }
 
 #[test]
 fn plugins_that_share_a_vm_do_not_share_rules() {
     let mut proxy = Proxy::with(&rules(7));
     proxy.world().plugin_name = "graylane.v1.corporate".into();
-    proxy.configure_beside(b"garbage");
+    proxy.configure(b"garbage");
     assert_eq!(version_of_pilot(&mut proxy), None);
     proxy.world().plugin_name = "graylane.v1.retail".into();
-    proxy.configure_beside(b"garbage");
+    assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v2"));
+    proxy.configure(b"garbage");
+    assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v2"));
+    proxy.world().plugin_name = "graylane.v1.nobody".into();
+    assert_eq!(version_of_pilot(&mut proxy), None, "a plugin that was never configured has no rules");
+    proxy.world().refused.insert("get_property", 10);
+    assert_eq!(version_of_pilot(&mut proxy), None, "nor has one that the proxy does not name");
+}
+
+#[test]
+fn the_plugins_of_a_vm_are_bounded() {
+    const LIMIT: usize = 64;
+    let mut proxy = Proxy::with(&rules(7));
+    for tenant in 1..LIMIT {
+        proxy.world().plugin_name = format!("graylane.v1.tenant{tenant}");
+        proxy.configure(if tenant == 1 { b"" } else { br#"{"services": [], "revision": 1}"# });
+    }
+    let another = |proxy: &mut Proxy, name: &str| {
+        proxy.world().plugin_name = name.to_owned();
+        proxy.world().log.clear();
+        assert!(proxy.configure(&rules(8)));
+        (version_of_pilot(proxy), proxy.world().log.len())
+    };
+    let fits = another(&mut proxy, "graylane.v1.fits");
+    assert_eq!(fits, (Some("v2".into()), 1), "in the place of one that has no rules");
+    assert_eq!(another(&mut proxy, "graylane.v1.over"), (None, 2), "stable, and the log says why");
+    proxy.world().plugin_name = "graylane.v1.retail".into();
+    assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_configuration_over_the_limit_is_not_even_copied() {
+    let mut proxy = Proxy::with(&rules(7));
+    let before = proxy.memory_bytes();
+    assert!(proxy.configure(&vec![b' '; 24 << 20]));
+    assert_eq!(proxy.memory_bytes(), before);
+    assert_eq!(proxy.metric("graylane_config_rejected"), Some(1));
     assert_eq!(version_of_pilot(&mut proxy).as_deref(), Some("v2"));
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use wasmtime::{
-    Caller, Engine, Instance, Linker, Memory, Module, Result, Store, TypedFunc, WasmParams, WasmResults,
+    Caller, Config, Engine, Instance, Linker, Memory, Module, Result, Store, TypedFunc, WasmParams,
+    WasmResults,
 };
 
 /// Header names and values, in order.
@@ -15,6 +16,7 @@ pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const BAD_ARGUMENT: u32 = 2;
+const INVALID_MEMORY_ACCESS: u32 = 6;
 
 /// The module is compiled once for all tests: that takes longer than any of them.
 static FILTER: LazyLock<(Engine, Module)> = LazyLock::new(|| {
@@ -22,7 +24,7 @@ static FILTER: LazyLock<(Engine, Module)> = LazyLock::new(|| {
         Some(path) => PathBuf::from(path),
         None => places::filter().unwrap(),
     };
-    let engine = Engine::default();
+    let engine = Engine::new(Config::new().consume_fuel(true)).unwrap();
     let module = Module::from_file(&engine, &path).unwrap();
     (engine, module)
 });
@@ -32,9 +34,18 @@ pub struct Proxy {
     store: Store<World>,
     instance: Instance,
     memory: Memory,
-    /// The root context of the newest configuration.
-    root: u32,
     next_context: u32,
+}
+
+/// What a request cost, in figures that are the same on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Host calls.
+    pub calls: u64,
+    /// Instructions of the filter, as wasmtime counts them.
+    pub fuel: u64,
+    /// Bytes that the filter allocated, freed ones included.
+    pub allocated: u64,
 }
 
 /// What the filter can see and touch.
@@ -44,6 +55,8 @@ pub struct World {
     pub plugin_name: String,
     /// The host calls that are refused, each with its status, as a proxy with fewer capabilities does.
     pub refused: BTreeMap<&'static str, u32>,
+    /// Places that the proxy asks for before the one that it uses, in each call that brings bytes.
+    pub idle_places: usize,
     /// The lines of the log, each with its level.
     pub log: Vec<(u32, String)>,
     configuration: Vec<u8>,
@@ -78,8 +91,8 @@ impl Proxy {
             Store::new(engine, World { plugin_name: "graylane.v1.retail".into(), ..World::default() });
         let instance = linker(engine, module).unwrap().instantiate(&mut store, module).unwrap();
         let memory = instance.get_memory(&mut store, "memory").unwrap();
-        let mut proxy = Self { store, instance, memory, root: 0, next_context: 1 };
-        proxy.call::<_, ()>("_initialize", ());
+        store.set_fuel(u64::MAX).unwrap();
+        let mut proxy = Self { store, instance, memory, next_context: 1 };
         let answer = proxy.configure(configuration);
         (proxy, answer)
     }
@@ -93,61 +106,38 @@ impl Proxy {
         proxy
     }
 
-    /// Configures as Envoy does: a new root context, and the old one goes when the new one serves.
+    /// Configures as Envoy does: in a new root context each time.
     pub fn configure(&mut self, configuration: &[u8]) -> bool {
-        let old = self.root;
-        let answer = self.configure_beside(configuration);
-        if old != 0 {
-            self.end(old);
-        }
-        answer
-    }
-
-    /// Configures, and leaves the old root context to its last requests.
-    pub fn configure_beside(&mut self, configuration: &[u8]) -> bool {
-        self.root = self.context(0);
+        let root = self.context();
         self.world().configuration = configuration.to_vec();
-        assert_eq!(self.call::<_, u32>("proxy_on_vm_start", (self.root, 0_u32)), 1);
-        self.call::<_, u32>("proxy_on_configure", (self.root, configuration.len() as u32)) == 1
+        self.call::<_, u32>("proxy_on_configure", (root, configuration.len() as u32)) == 1
     }
 
-    /// One request, from its first callback to its last.
+    /// One request.
     pub fn request(&mut self, headers: Headers) -> Outcome {
-        let context = self.open();
-        let outcome = self.send(context, headers);
-        for callback in ["proxy_on_response_headers", "proxy_on_response_body"] {
-            assert_eq!(self.call::<_, u32>(callback, (context, 1_u32, 0_u32)), 0);
-        }
-        self.end(context);
-        assert_eq!(self.calls(), [""; 0], "a response costs no host call");
-        outcome
-    }
-
-    /// The root context of the newest configuration.
-    pub fn root(&self) -> u32 {
-        self.root
-    }
-
-    /// Opens a request of which nothing was read yet.
-    pub fn open(&mut self) -> u32 {
-        self.context(self.root)
-    }
-
-    /// Hands the headers of an open request over.
-    pub fn send(&mut self, context: u32, headers: Headers) -> Outcome {
         self.calls();
-        let count = headers.len() as u32;
+        let (context, count) = (self.context(), headers.len() as u32);
         self.world().headers = headers;
         let action = self.call::<_, u32>("proxy_on_request_headers", (context, count, 1_u32));
         assert_eq!(action, 0, "a request is never held up");
         Outcome { calls: self.calls(), headers: std::mem::take(&mut self.world().headers) }
     }
 
-    /// Ends a context, a request's or a root's.
-    pub fn end(&mut self, context: u32) {
-        assert_eq!(self.call::<_, u32>("proxy_on_done", context), 1);
-        self.call::<_, ()>("proxy_on_log", context);
-        self.call::<_, ()>("proxy_on_delete", context);
+    /// What a request costs, once an equal one came before: the first one may define its counter.
+    pub fn cost(&mut self, headers: &Headers) -> Cost {
+        self.request(headers.clone());
+        let allocated = self.call::<_, u64>("graylane_allocated_bytes", ());
+        let fuel = self.store.get_fuel().unwrap();
+        let calls = self.request(headers.clone()).calls.len() as u64;
+        let fuel = fuel - self.store.get_fuel().unwrap();
+        let allocated = self.call::<_, u64>("graylane_allocated_bytes", ()) - allocated;
+        Cost { calls, fuel, allocated }
+    }
+
+    /// The functions that a proxy can call.
+    pub fn exports() -> Vec<&'static str> {
+        let functions = FILTER.1.exports().filter(|export| export.ty().func().is_some());
+        functions.map(|export| export.name()).collect()
     }
 
     /// The host calls since the last time.
@@ -175,12 +165,10 @@ impl Proxy {
         self.store.data_mut()
     }
 
-    /// A new context: a root's when `parent` is 0.
-    fn context(&mut self, parent: u32) -> u32 {
-        let context = self.next_context;
+    /// The number of a new context, a request's or a root's. Nobody tells the filter of it: it does not want to know.
+    fn context(&mut self) -> u32 {
         self.next_context += 1;
-        self.call::<_, ()>("proxy_on_context_create", (context, parent));
-        context
+        self.next_context
     }
 
     fn call<P: WasmParams, R: WasmResults>(&mut self, callback: &str, arguments: P) -> R {
@@ -329,6 +317,8 @@ trait HostCall {
     fn text(&mut self, at: u32, bytes: u32) -> String;
     fn write_u32(&mut self, at: u32, value: u32);
     fn metric_name(&self, id: u32) -> String;
+    /// A place for so many bytes, by the filter's own means; after [`World::idle_places`] others.
+    fn place(&mut self, bytes: u32) -> u32;
     /// Writes the call down, and acts unless it is refused.
     fn answer(
         &mut self,
@@ -370,6 +360,21 @@ impl HostCall for Host<'_> {
             .map_or_else(|| format!("unknown {id}"), |metric| metric.name.clone())
     }
 
+    fn place(&mut self, bytes: u32) -> u32 {
+        let allocate = self.get_export("proxy_on_memory_allocate").unwrap().into_func().unwrap();
+        let allocate = allocate.typed::<u32, u32>(&self).unwrap();
+        let mut places = Vec::new();
+        for _ in 0..=self.data().idle_places {
+            let at = allocate.call(&mut *self, bytes).unwrap();
+            places.push(at);
+            // Whatever the proxy writes to one of them must not touch what is in another, nor what is the filter's.
+            self.memory().write(&mut *self, at as usize, &vec![0xee; bytes as usize]).unwrap();
+        }
+        let is_apart = |[a, b]: [u32; 2]| a.abs_diff(b) >= bytes;
+        assert!((1..places.len()).all(|at| (0..at).all(|before| is_apart([places[at], places[before]]))));
+        places[places.len() - 1]
+    }
+
     fn answer(
         &mut self,
         call: &'static str,
@@ -394,9 +399,11 @@ impl HostCall for Host<'_> {
         let mut bytes = Vec::new();
         let status = self.answer(call, detail, |world| find(world).map(|found| bytes = found));
         if status == OK {
-            let malloc = self.get_export("malloc").unwrap().into_func().unwrap();
-            let malloc = malloc.typed::<u32, u32>(&self).unwrap();
-            let at = malloc.call(&mut *self, bytes.len() as u32).unwrap();
+            // As Envoy does: no bytes need no place.
+            let at = if bytes.is_empty() { 0 } else { self.place(bytes.len() as u32) };
+            if at == 0 && !bytes.is_empty() {
+                return INVALID_MEMORY_ACCESS;
+            }
             self.memory().write(&mut *self, at as usize, &bytes).unwrap();
             self.write_u32(data, at);
             self.write_u32(size, bytes.len() as u32);

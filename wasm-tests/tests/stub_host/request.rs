@@ -91,6 +91,49 @@ fn with_no_rules_one_header_is_asked_for() {
 }
 
 #[test]
+fn with_no_services_one_header_is_asked_for() {
+    let rules = br#"{"services": [], "outputHeader": "x-lane"}"#;
+    assert_eq!(calls(&mut Proxy::with(rules), "loan", &[]), ["get_header_map_value x-lane"]);
+}
+
+#[test]
+fn a_second_plugin_in_the_vm_makes_requests_name_theirs() {
+    let proxy = &mut Proxy::with(&rules(1));
+    proxy.world().plugin_name = "graylane.v1.corporate".into();
+    proxy.configure(b"");
+    let name = "get_property plugin_name";
+    assert_eq!(calls(proxy, "loan", &[]), [name, "get_header_map_value x-gray-version"]);
+    proxy.world().plugin_name = "graylane.v1.retail".into();
+    assert_eq!(calls(proxy, "loan", &[]), [name, READ, NONE]);
+}
+
+#[test]
+fn a_proxy_can_only_call_what_a_request_or_a_configuration_needs() {
+    let mut exports = Proxy::exports();
+    exports.sort_unstable();
+    let callbacks = [
+        "graylane_allocated_bytes",
+        "proxy_abi_version_0_2_1",
+        "proxy_on_configure",
+        "proxy_on_memory_allocate",
+        "proxy_on_request_headers",
+    ];
+    assert_eq!(exports, callbacks);
+}
+
+#[test]
+fn a_proxy_may_ask_for_more_places_than_it_uses() {
+    let proxy = &mut Proxy::with(&rules(1));
+    for (idle_places, bytes) in [(1, 10), (3, 5_000), (9, 100_000), (0, 10)] {
+        proxy.world().idle_places = idle_places;
+        let value = "a".repeat(bytes);
+        let headers = [("x-teller", "T0000017"), ("x-ordinary", &value)];
+        assert_eq!(versions(&proxy.request(request_to("loan", &headers)).headers), [b"v2"], "{bytes}");
+        assert!(proxy.configure(&rules(2)));
+    }
+}
+
+#[test]
 fn every_case_of_the_table_leaves_the_right_headers() {
     let proxy = &mut Proxy::with(&rules(1));
     for case in cases::load().cases {
