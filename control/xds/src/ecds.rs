@@ -18,29 +18,21 @@ pub const RESOURCE_PREFIX: &str = "graylane.v1.";
 /// One VM per worker is enough for all tenants: they run the same module.
 const VM_ID: &str = "graylane";
 
-/// The host calls and callbacks that the filter may use. What is missing here is never called by Envoy, which also saves the
-/// callbacks that a request does not need. Kept in byte order, because the order reaches the wire.
-const CAPABILITIES: [&str; 20] = [
-    "proxy_add_header_map_value",
+/// The host calls that the filter makes and the callbacks that it has. Anything else, in whatever module the path leads to, is
+/// refused by Envoy. Kept in byte order, because the order reaches the wire.
+const CAPABILITIES: [&str; 12] = [
     "proxy_define_metric",
     "proxy_get_buffer_bytes",
-    "proxy_get_current_time_nanoseconds",
     "proxy_get_header_map_pairs",
     "proxy_get_header_map_value",
-    "proxy_get_log_level",
     "proxy_get_property",
     "proxy_increment_metric",
     "proxy_log",
     "proxy_on_configure",
-    "proxy_on_context_create",
-    "proxy_on_delete",
-    "proxy_on_done",
     "proxy_on_request_headers",
-    "proxy_on_vm_start",
     "proxy_record_metric",
     "proxy_remove_header_map_value",
     "proxy_replace_header_map_value",
-    "proxy_set_effective_context",
 ];
 
 /// What the proxies need besides rules, the same for every tenant.
