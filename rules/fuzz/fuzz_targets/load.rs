@@ -54,7 +54,7 @@ fn ask(rules: &Rules, host: &[u8], id: &[u8]) {
     let twice = rules.values(headers.clone().take(1).chain(headers.clone().take(1)));
     let _ = rules.decide(host, &twice).version;
     for header in headers.skip(1) {
-        let _ = rules.decide(host, &rules.values([header].into_iter())).version;
+        let _ = rules.decide(host, &rules.values([header])).version;
     }
 }
 
