@@ -50,7 +50,11 @@ impl Set {
         let parts = reader.u16("parts of an id set")?;
         let parts = reader.count("parts of an id set", u32::from(parts), MAX_SET_PARTS)?;
         let parts: Vec<Part> = (0..parts).map(|_| Part::read(reader)).collect::<Result<_, _>>()?;
-        Ok(Self { count: parts.iter().map(|part| part.count).sum(), parts })
+        let count = parts.iter().map(|part| part.count).sum();
+        match count > MAX_SET_IDS {
+            true => Err(LoadError::OverLimit { what: "ids of a set", value: count, limit: MAX_SET_IDS }),
+            false => Ok(Self { count, parts }),
+        }
     }
 
     /// Writes a set: equal sets as equal bytes.
