@@ -157,27 +157,35 @@ fn read_list<T>(
 ) -> Result<Vec<T>, LoadError> {
     let count = reader.u32(what)?;
     let count = reader.count(what, count, limit)?;
-    (0..count).map(|_| read(reader)).collect()
+    times(count, || read(reader))
+}
+
+/// What `read` gives so many times. A loop, because what the language makes to collect results is 2 KB more.
+fn times<T>(count: usize, mut read: impl FnMut() -> Result<T, LoadError>) -> Result<Vec<T>, LoadError> {
+    let mut items = Vec::new();
+    for _ in 0..count {
+        items.push(read()?);
+    }
+    Ok(items)
 }
 
 fn read_dimensions(reader: &mut Reader<'_>) -> Result<Vec<Dimension>, LoadError> {
     let count = reader.u8("dimensions")?;
     let count = reader.count("dimensions", u32::from(count), MAX_DIMENSIONS)?;
-    let mut read = || {
+    times(count, || {
         let name = reader.text("dimension", is_name)?;
         Ok(Dimension { name, header: reader.text("dimension header", is_header_name)? })
-    };
-    (0..count).map(|_| read()).collect()
+    })
 }
 
 fn read_table(reader: &mut Reader<'_>, (dimensions, sets): (usize, usize)) -> Result<LoadedTable, LoadError> {
     let plan = reader.text("plan", is_name)?;
     let count = reader.u8("stages")?;
     let count = reader.count("stages", u32::from(count), MAX_STAGES)?;
-    let stages: Vec<String> = (0..count).map(|_| reader.text("stage", is_name)).collect::<Result<_, _>>()?;
+    let stages = times(count, || reader.text("stage", is_name))?;
     let count = reader.u8("levels")?;
     let count = reader.count("levels", u32::from(count), dimensions)?;
-    let levels = (0..count).map(|_| read_groups(reader, stages.len(), sets)).collect::<Result<_, _>>()?;
+    let levels = times(count, || read_groups(reader, stages.len(), sets))?;
     let all = if reader.flag("entry for all")? { Some(read_entry(reader, stages.len())?) } else { None };
     Ok(LoadedTable { plan, stages, levels, all })
 }
