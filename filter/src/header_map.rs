@@ -6,64 +6,50 @@
 //! All integers are little-endian. Names and values are bytes: neither needs to be UTF-8.
 
 use graylane_rules::Rules;
-use graylane_rules::limits::MAX_HEADER_BYTES;
 
 /// The name of the pseudo-header that carries the host.
 pub const AUTHORITY: &[u8] = b":authority";
 
-/// The headers of a map, in the order in which they came, doubled ones included. See [`pairs`].
-#[derive(Clone, Debug)]
-pub struct Pairs<'a> {
-    /// The bytes of name and value of the headers to come.
-    lengths: core::slice::Iter<'a, [u8; 8]>,
-    /// The headers to come.
-    rest: &'a [u8],
-}
-
-/// Which lengths the names of the headers have that rules look at. Most headers are told by it to be others.
+/// Which lengths the names of headers have: a bit for each. Most headers are told by it to be of no interest.
 #[derive(Clone, Copy, Debug)]
-pub struct NameLengths(u128);
+pub struct NameLengths(u64);
 
-/// Reads a map. Bytes that are none end early, and are never an error: the request then has fewer headers.
-#[must_use]
-pub fn pairs(map: &[u8]) -> Pairs<'_> {
-    try_pairs(map).unwrap_or(Pairs { lengths: [].iter(), rest: &[] })
+/// The headers of a map whose names have one of these lengths, in the order in which they came, doubled ones included.
+///
+/// Bytes that are no map are never an error: the request then has fewer headers. What is of no interest is not touched.
+pub fn pairs(map: &[u8], of_interest: NameLengths) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let (lengths, texts) = try_split(map).unwrap_or_default();
+    // Forged lengths lead behind the end, however many they are.
+    let mut next = 0_u64;
+    lengths.iter().filter_map(move |[a, b, c, d, e, f, g, h]| {
+        let name = u32::from_le_bytes([*a, *b, *c, *d]);
+        let value = u32::from_le_bytes([*e, *f, *g, *h]);
+        let start = next;
+        // A zero byte ends each text.
+        next = start + u64::from(name) + u64::from(value) + 2;
+        if !of_interest.has(name as usize) {
+            return None;
+        }
+        let rest = texts.get(usize::try_from(start).ok()?..)?;
+        let (name, rest) = rest.split_at_checked(name as usize)?;
+        Some((name, rest.get(1..)?.get(..value as usize)?))
+    })
 }
 
-fn try_pairs(map: &[u8]) -> Option<Pairs<'_>> {
+/// The lengths of a map, and its texts.
+fn try_split(map: &[u8]) -> Option<(&[[u8; 8]], &[u8])> {
     let (count, map) = map.split_first_chunk()?;
     let bytes_of_lengths = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(8)?;
-    let (lengths, rest) = map.split_at_checked(bytes_of_lengths)?;
-    Some(Pairs { lengths: lengths.as_chunks().0.iter(), rest })
-}
-
-// === impl Pairs ===
-
-impl<'a> Pairs<'a> {
-    /// The next text of this length, without the zero byte behind it.
-    fn text(&mut self, bytes: u32) -> Option<&'a [u8]> {
-        let (text, rest) = self.rest.split_at_checked(usize::try_from(bytes).ok()?)?;
-        self.rest = rest.split_first()?.1;
-        Some(text)
-    }
-}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let [a, b, c, d, e, f, g, h] = *self.lengths.next()?;
-        let name = self.text(u32::from_le_bytes([a, b, c, d]))?;
-        Some((name, self.text(u32::from_le_bytes([e, f, g, h]))?))
-    }
+    let (lengths, texts) = map.split_at_checked(bytes_of_lengths)?;
+    Some((lengths.as_chunks().0, texts))
 }
 
 // === impl NameLengths ===
 
-// A length is a bit.
-const _: () = assert!(MAX_HEADER_BYTES < u128::BITS as usize);
-
 impl NameLengths {
+    /// All lengths.
+    pub const ALL: Self = Self(u64::MAX);
+
     /// The lengths of the names that a decision by `rules` needs.
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
@@ -80,9 +66,10 @@ impl NameLengths {
     }
 }
 
+/// The bit of a length. The last one is that of all longer names too.
 #[inline]
-fn bit(length: usize) -> u128 {
-    u32::try_from(length).ok().and_then(|length| 1_u128.checked_shl(length)).unwrap_or(0)
+fn bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 #[cfg(test)]
@@ -107,8 +94,8 @@ mod tests {
     fn headers_come_in_order_with_doubles_empty_values_and_any_bytes() {
         let headers: [(&[u8], &[u8]); 5] =
             [(b":authority", b"loan"), (b"x-a", b""), (b"x-a", b"\xff\0\xfe"), (b"\xff", b"1"), (b"", b"")];
-        assert_eq!(pairs(&map(&headers)).collect::<Vec<_>>(), headers);
-        assert_eq!(pairs(&map(&[])).count(), 0);
+        assert_eq!(pairs(&map(&headers), NameLengths::ALL).collect::<Vec<_>>(), headers);
+        assert_eq!(pairs(&map(&[]), NameLengths::ALL).count(), 0);
     }
 
     #[test]
@@ -117,8 +104,9 @@ mod tests {
             [(b":authority", b"loan"), (b"x-teller", b"T1"), (b"x-branch", b"B1")];
         let whole = map(&headers);
         for end in 0..whole.len() {
-            let read: Vec<_> = pairs(&whole[..end]).collect();
-            assert!(read.len() < 3 && headers.starts_with(&read), "{end}");
+            let read: Vec<_> = pairs(&whole[..end], NameLengths::ALL).collect();
+            assert!(headers.starts_with(&read), "{end}");
+            assert!(read.len() < 3 || end == whole.len() - 1, "{end}");
         }
     }
 
@@ -126,9 +114,9 @@ mod tests {
     fn forged_lengths_end_the_map() {
         let mut bytes = map(&[(b"a", b"b"), (b"c", b"d")]);
         bytes[8..12].fill(0xff);
-        assert_eq!(pairs(&bytes).count(), 0);
+        assert_eq!(pairs(&bytes, NameLengths::ALL).count(), 0);
         bytes[..4].fill(0xff);
-        assert_eq!(pairs(&bytes).count(), 0);
+        assert_eq!(pairs(&bytes, NameLengths::ALL).count(), 0);
     }
 
     #[test]

@@ -1,9 +1,18 @@
 //! What happens to a request, all of it when its headers are there.
 //!
-//! The host calls are the cost: each answer with bytes makes the proxy call back into the module for a place to
-//! put them, which takes about six times as long as a call without. So a request makes one such call. The map of all headers
-//! costs little more than the value of one of them, and it alone shows a header that comes twice. Only where the
-//! decision needs no header is the map not read.
+//! The host calls are the cost. In Envoy 1.40, for a request of 21 headers, one takes (80 of them a request, less none):
+//!
+//! | µs | call |
+//! | --- | --- |
+//! | 1.5 | all headers |
+//! | 1.1 | a header that is there; with its answer the proxy calls back into the module for a place to put it |
+//! | 0.2 | a header that is not there |
+//! | 1.2 | the plugin's name |
+//! | 0.2 | adding to a counter |
+//!
+//! So a request reads the map of all headers, once. The host alone, which every decision needs, would cost almost as much;
+//! with the four reads that tell that a request has none of our headers it would be 2.0. And the map alone shows a header
+//! that comes twice. Where there are no services, the one header that must not pass is asked for.
 
 use crate::DEFAULT_OUTPUT_HEADER;
 use crate::header_map::{AUTHORITY, pairs};
@@ -31,8 +40,7 @@ fn steer(Serving { rules, counters, lengths }: &Serving, metrics: &mut Metrics) 
         return remove(rules.output_header());
     };
     let mut host: &[u8] = &[];
-    let of_interest = pairs(&headers).filter(|(name, _)| lengths.has(name.len()));
-    let values = rules.values(of_interest.inspect(|(name, value)| {
+    let values = rules.values(pairs(&headers, *lengths).inspect(|(name, value)| {
         if *name == AUTHORITY {
             host = value;
         }

@@ -4,6 +4,9 @@
 //! A plugin is known by its name. A new configuration of a name takes the place of the one before in all requests
 //! whose headers come later, and what it replaces is freed: no request holds rules. So two plugins of one proxy that
 //! shall have different rules need different names.
+//!
+//! A proxy does not tell when a plugin is gone, because the callback for it would cost every request. Its rules stay until
+//! the VM ends, at most those of [`MAX_PLUGINS`]; an empty configuration frees them.
 
 use crate::abi::{MetricKind, Severity};
 use crate::configuration::{self, MAX_CONFIGURATION_BYTES};
