@@ -2,11 +2,12 @@
 //!
 //! No name holds an id of a teller, branch or region: those are personal data, and without bound.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use graylane_rules::{Decision, Level, Reason, Rules};
+use core::hash::{BuildHasherDefault, Hasher};
+use graylane_rules::{Decision, Level, Reason, Rules, xxh64};
+use hashbrown::HashMap;
 
 /// Counter: requests whose decision is stable because a dimension's header occurred more than once.
 pub const AMBIGUOUS: &str = "graylane_ambiguous";
@@ -33,9 +34,13 @@ pub const OTHER: &str = "graylane_requests.service.other.version.other.level.oth
 /// The ids that the proxy gave to metric names, for the life of a VM: so a reload defines nothing anew.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// The id of each name, in the order of names; none where the proxy refused, which is not asked again.
-    id_by_name: Vec<(String, Option<u32>)>,
+    /// The id of each name, none where the proxy refused, which is not asked again.
+    id_by_name: HashMap<String, Option<u32>, BuildHasherDefault<Xxh64>>,
 }
+
+/// The hash that the module has anyway: the map's own would be 3 KB more.
+#[derive(Debug, Default)]
+struct Xxh64(u64);
 
 /// The request counters of one rule set, by service, version and level.
 #[derive(Debug)]
@@ -52,28 +57,24 @@ pub struct RequestCounters {
 impl Registry {
     /// The id of `name`, by way of `define` when it is new. Past [`MAX_SERIES`] every new name is [`OTHER`].
     pub fn id(&mut self, name: &str, define: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
-        match self.place(name) {
-            Ok(at) => self.at(at),
-            Err(at) if self.id_by_name.len() < MAX_SERIES => self.insert(at, name, define),
-            Err(_) => match self.place(OTHER) {
-                Ok(at) => self.at(at),
-                Err(at) => self.insert(at, OTHER, define),
-            },
-        }
+        let name = match self.id_by_name.get(name) {
+            Some(id) => return *id,
+            None if self.id_by_name.len() < MAX_SERIES => name,
+            None => OTHER,
+        };
+        *self.id_by_name.entry_ref(name).or_insert_with(|| define(name))
+    }
+}
+
+// === impl Xxh64 ===
+
+impl Hasher for Xxh64 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh64(self.0, bytes);
     }
 
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        self.id_by_name.binary_search_by(|(known, _)| known.as_str().cmp(name))
-    }
-
-    fn at(&self, at: usize) -> Option<u32> {
-        self.id_by_name.get(at)?.1
-    }
-
-    fn insert(&mut self, at: usize, name: &str, define: &dyn Fn(&str) -> Option<u32>) -> Option<u32> {
-        let id = define(name);
-        self.id_by_name.insert(at, (name.to_owned(), id));
-        id
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -138,6 +139,7 @@ fn series(rules: &Rules, decision: &Decision<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::borrow::ToOwned;
     use core::cell::RefCell;
     use graylane_rules::{cases, encode};
 
