@@ -21,9 +21,9 @@ pub fn pairs(map: &[u8], of_interest: NameLengths) -> impl Iterator<Item = (&[u8
     let (lengths, texts) = try_split(map).unwrap_or_default();
     // Forged lengths lead behind the end, however many they are.
     let mut next = 0_u64;
-    lengths.iter().filter_map(move |[a, b, c, d, e, f, g, h]| {
-        let name = u32::from_le_bytes([*a, *b, *c, *d]);
-        let value = u32::from_le_bytes([*e, *f, *g, *h]);
+    lengths.iter().filter_map(move |both| {
+        let both = u64::from_le_bytes(*both);
+        let (name, value) = (both as u32, (both >> 32) as u32);
         let start = next;
         // A zero byte ends each text.
         next = start + u64::from(name) + u64::from(value) + 2;

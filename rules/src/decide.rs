@@ -1,5 +1,6 @@
 //! The decision: stable, or one version. No allocation, no error.
 
+use crate::host_index::is_same;
 use crate::limits::{MAX_DIMENSIONS, MAX_NAME_BYTES, MAX_VALUE_BYTES};
 use crate::loaded::{LoadedService, LoadedTable, Rules};
 use crate::model::{Action, Entry, Percent};
@@ -83,9 +84,8 @@ impl Rules {
     pub fn values<'a>(&self, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Values<'a> {
         let mut values = Values::default();
         let mut seen = [false; MAX_DIMENSIONS];
-        for (name, value) in headers {
-            let known =
-                self.dimensions.iter().position(|known| name.eq_ignore_ascii_case(known.header.as_bytes()));
+        headers.into_iter().for_each(|(name, value)| {
+            let known = self.dimensions.iter().position(|known| is_name(known.header.as_bytes(), name));
             if let Some(at) = known {
                 if let (Some(seen), Some(slot)) = (seen.get_mut(at), values.by_dimension.get_mut(at)) {
                     values.is_ambiguous |= core::mem::replace(seen, true);
@@ -93,13 +93,13 @@ impl Rules {
                     values.is_oversize |= value.len() > MAX_VALUE_BYTES;
                     *slot = (1..=MAX_VALUE_BYTES).contains(&value.len()).then_some(value);
                 }
-            } else if name.eq_ignore_ascii_case(self.output_header.as_bytes()) {
+            } else if is_name(self.output_header.as_bytes(), name) {
                 values.incoming = match values.incoming {
                     Incoming::Absent => Incoming::Once(value),
                     Incoming::Once(_) | Incoming::Repeated => Incoming::Repeated,
                 };
             }
-        }
+        });
         values
     }
 
@@ -262,11 +262,28 @@ fn colon_in(bytes: [u8; 8]) -> Option<usize> {
 }
 
 /// `value` without the spaces and tabs around it.
-fn trimmed(value: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
-    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
-    value.get(start..end).unwrap_or_default()
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Whether `name` is the `known` one, in any case. Proxies write names in lower case, as the known one is.
+#[inline]
+fn is_name(known: &[u8], name: &[u8]) -> bool {
+    known.len() == name.len()
+        && (is_same(known, name) || may_be_name(known, name) && known.eq_ignore_ascii_case(name))
+}
+
+/// Whether the last bytes of two names are the same but for the bit that makes letters lower case.
+fn may_be_name(known: &[u8], name: &[u8]) -> bool {
+    match (known.last_chunk(), name.last_chunk()) {
+        (Some(known), Some(name)) => {
+            (u64::from_le_bytes(*known) ^ u64::from_le_bytes(*name)) & !0x2020_2020_2020_2020 == 0
+        }
+        _ => true,
+    }
 }
 
 #[cfg(test)]

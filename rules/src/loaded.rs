@@ -1,6 +1,6 @@
 //! A rule set that was loaded: what it holds, and the way back to plain data.
 
-use crate::host_index::HostIndex;
+use crate::host_index::{HostIndex, is_same};
 use crate::id_set::IdSet;
 use crate::model::{Dimension, Entry, Group, Release, RuleSet, Service, Table};
 use crate::sets::Set;
@@ -148,18 +148,6 @@ impl Rules {
     pub(crate) fn ids(&self, set: usize) -> IdSet {
         self.sets.get(set).map(|set| set.to_id_set(&self.bytes)).unwrap_or_default()
     }
-}
-
-/// Whether two texts are the same, eight bytes at once; in the sandbox the usual way is one by one.
-#[inline]
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let words = || one.as_chunks().0.iter().zip(other.as_chunks().0);
-    one.len() == other.len()
-        && match (one.last_chunk(), other.last_chunk()) {
-            (Some(a), Some(b)) => word(a) == word(b) && words().all(|(a, b)| word(a) == word(b)),
-            _ => one == other,
-        }
 }
 
 impl fmt::Debug for Rules {
