@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::table::Table;
+
 /// What was measured, and every measurement of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Samples {
@@ -64,6 +66,18 @@ impl Samples {
             max_ms: at(100)?,
         })
     }
+}
+
+/// Rows as a table.
+pub(crate) fn table(title: &str, rows: &[Row]) -> Table {
+    let head = ["what", "n", "median", "p90", "p99", "max", "meaning"];
+    let mut table = Table::new(title, "All times are in milliseconds.", &head);
+    for Row { what, meaning, n, median_ms, p90_ms, p99_ms, max_ms } in rows {
+        let figures = [median_ms, p90_ms, p99_ms, max_ms].map(|figure| format!("{figure:.2}"));
+        let what = [format!("`{what}`"), n.to_string()];
+        table.push(what.into_iter().chain(figures).chain([(*meaning).to_owned()]));
+    }
+    table
 }
 
 /// The smallest time that at least this share of all is at most: the nearest-rank definition, with no interpolation.

@@ -1,9 +1,11 @@
 //! Benchmarks that check their own answers. `cargo xtask bench <name>` builds and runs one.
 
 mod figures;
+mod filter;
 mod machine;
 mod push;
 mod report;
+mod table;
 
 use std::process::ExitCode;
 
@@ -19,12 +21,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// What a request costs in Envoy with each way to steer, by number of ids; memory, reloads, and time to be served
+    Filter(filter::Filter),
     /// From an order's `advance` to the last proxy's ACK, and to the first steered request: daemon and three Envoys
     Push(push::Push),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().benchmark {
+        Benchmark::Filter(filter) => filter.run(),
         Benchmark::Push(push) => push.run(),
     };
     match done {

@@ -1,8 +1,8 @@
 //! `push`: how long an advance takes to reach the proxies, and to steer a request there.
 
-mod api;
-mod release;
-mod round;
+pub(crate) mod api;
+pub(crate) mod release;
+pub(crate) mod round;
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use graylane_wasm_tests::{Client, Envoy, Testbed, TestbedSettings, wait};
 
-use crate::figures::Samples;
+use crate::figures::{self, Samples};
 use crate::machine::Machine;
 use crate::push::api::Api;
 use crate::push::release::Release;
@@ -64,13 +64,13 @@ impl Push {
     /// When a part does not start, an answer is wrong, or a report cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
         let mut machine = Machine::here();
-        let testbed = start()?;
+        let testbed = start(ENVOYS)?;
         machine.add_file_system(testbed.daemon.folder());
         let pause = Duration::from_micros(self.pause_us);
         let api = Api::new(testbed.daemon.http());
-        until_connected(&api)?;
+        until_connected(&api, ENVOYS)?;
         let clients: Vec<Client> = testbed.envoys.iter().map(Envoy::client).collect();
-        let mut release = Release::begin(&api, self.ids)?;
+        let mut release = Release::begin(&api, self.list().as_deref())?;
         let rules_bytes = release.rules_bytes(&api)?;
         let mut measured = Measured::new();
         let mut rounds = |count: u32, trigger: Trigger<'_>, measured: &mut dyn FnMut(&Times)| -> Result<()> {
@@ -87,6 +87,11 @@ impl Push {
         rounds(self.rounds, Trigger::Http, &mut |times| measured.add(times))?;
         rounds(CLI_ROUNDS, Trigger::CommandLine(&testbed.daemon), &mut |times| measured.add_from_cli(times))?;
         self.report(&measured, machine, rules_bytes)?.publish(&self.destinations)
+    }
+
+    /// The ids that make the rules larger, as a list to upload.
+    fn list(&self) -> Option<String> {
+        (self.ids > 0).then(|| (0..self.ids).map(|number| format!("F{number:08}\n")).collect())
     }
 
     fn report(&self, measured: &Measured, machine: Machine, rules_bytes: u64) -> Result<Report> {
@@ -128,7 +133,10 @@ impl Push {
                  {CLI_ROUNDS} rounds by command line is their maximum. The load before the start may hold the build."
             ),
         ];
-        Ok(Report { name: "push", title, method, machine, rows: measured.rows()? })
+        let rows = measured.rows()?;
+        let tables = vec![figures::table("Times in milliseconds", &rows)];
+        let rows = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        Ok(Report { name: "push", title, tables, rows, charts: Vec::new(), method, machine })
     }
 }
 
@@ -190,9 +198,10 @@ impl Measured {
     }
 }
 
-fn start() -> Result<Testbed> {
+/// The daemon and so many Envoys, whose metrics it does not get.
+pub(crate) fn start(envoys: usize) -> Result<Testbed> {
     let mut testbed = Testbed::start(&TestbedSettings { envoys: 0, ..TestbedSettings::default() })?;
-    for index in 0..ENVOYS {
+    for index in 0..envoys {
         let config = testbed.config("sidecar-outbound.yaml")?.node(&format!("proxy-{index}"));
         let without_metrics = config.edit(|root| {
             root.as_object_mut().and_then(|fields| fields.remove("stats_sinks"));
@@ -202,10 +211,11 @@ fn start() -> Result<Testbed> {
     Ok(testbed)
 }
 
-fn until_connected(api: &Api) -> Result<()> {
+/// Waits until so many proxies are connected to the daemon.
+pub(crate) fn until_connected(api: &Api, envoys: usize) -> Result<()> {
     wait::until("every proxy is connected", || {
         let proxies = api.proxies()?;
-        ensure!(proxies.len() == ENVOYS, "{} of {ENVOYS} are", proxies.len());
+        ensure!(proxies.len() == envoys, "{} of {envoys} are", proxies.len());
         Ok(())
     })
 }

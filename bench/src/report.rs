@@ -1,4 +1,4 @@
-//! A report: printed, as JSON for programs, and as Markdown for the repository.
+//! A report: printed, as JSON for programs, and as Markdown with charts for the repository.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::Value;
 
-use crate::figures::Row;
 use crate::machine::Machine;
+use crate::table::Table;
 
 /// Where a report goes, beside standard output.
 #[derive(Args)]
 pub(crate) struct Destinations {
-    /// Write the rows to this file: what, n, median_ms, p99_ms, max_ms
+    /// Write the figures to this file, as a list of rows
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the report to bench/results, where the repository keeps it
@@ -27,12 +28,26 @@ pub(crate) struct Report {
     pub(crate) name: &'static str,
     /// One line: what was measured.
     pub(crate) title: String,
+    /// The figures, for people.
+    pub(crate) tables: Vec<Table>,
+    /// The figures, for programs: one object each.
+    pub(crate) rows: Vec<Value>,
+    /// The figures, to look at.
+    pub(crate) charts: Vec<Chart>,
     /// How, sentence by sentence.
     pub(crate) method: Vec<String>,
     /// Where.
     pub(crate) machine: Machine,
-    /// The figures.
-    pub(crate) rows: Vec<Row>,
+}
+
+/// A drawing that goes beside the report.
+pub(crate) struct Chart {
+    /// The file's name, as `filter-cpu.svg`.
+    pub(crate) file: &'static str,
+    /// What it shows, in one sentence.
+    pub(crate) caption: String,
+    /// The drawing.
+    pub(crate) svg: String,
 }
 
 // === impl Report ===
@@ -51,27 +66,19 @@ impl Report {
             let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
             fs::create_dir_all(&results)?;
             write(&results.join(self.name).with_extension("md"), &self.markdown())?;
+            for Chart { file, svg, .. } in &self.charts {
+                write(&results.join(file), svg)?;
+            }
             println!("recorded in bench/results/{}.md", self.name);
         }
         Ok(())
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}\n\n", self.title);
-        let _ = writeln!(
-            text,
-            "  {:<24} {:>5} {:>9} {:>9} {:>9} {:>9}  ms",
-            "", "n", "median", "p90", "p99", "max"
-        );
-        for Row { what, n, median_ms, p90_ms, p99_ms, max_ms, .. } in &self.rows {
-            let _ = writeln!(
-                text,
-                "  {what:<24} {n:>5} {median_ms:>9.2} {p90_ms:>9.2} {p99_ms:>9.2} {max_ms:>9.2}"
-            );
-        }
-        text.push('\n');
-        for Row { what, meaning, .. } in &self.rows {
-            let _ = writeln!(text, "  {what:<24} {meaning}");
+        let mut text = format!("{}\n", self.title);
+        for table in &self.tables {
+            text.push('\n');
+            text.push_str(&table.text());
         }
         text.push('\n');
         for (name, fact) in self.machine.facts() {
@@ -82,13 +89,13 @@ impl Report {
 
     fn markdown(&self) -> String {
         let Self { name, title, .. } = self;
-        let mut text = format!(
-            "# {title}\n\nWritten by `cargo xtask bench {name} --record`. All times are in milliseconds.\n\n"
-        );
-        text.push_str("| what | n | median | p90 | p99 | max | meaning |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n");
-        for Row { what, meaning, n, median_ms, p90_ms, p99_ms, max_ms } in &self.rows {
-            let figures = format!("{median_ms:.2} | {p90_ms:.2} | {p99_ms:.2} | {max_ms:.2}");
-            let _ = writeln!(text, "| `{what}` | {n} | {figures} | {meaning} |");
+        let mut text = format!("# {title}\n\nWritten by `cargo xtask bench {name} --record`.\n");
+        for Chart { file, caption, .. } in &self.charts {
+            let _ = write!(text, "\n![{caption}]({file})\n");
+        }
+        for table in &self.tables {
+            text.push('\n');
+            text.push_str(&table.markdown());
         }
         text.push_str("\n## How\n\n");
         for sentence in &self.method {

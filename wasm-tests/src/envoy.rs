@@ -53,11 +53,16 @@ fn envoy(config: &Path) -> Result<Command> {
 impl Envoy {
     /// Starts Envoy and waits until it is live and listens.
     pub fn start(config: EnvoyConfig) -> Result<Self> {
+        Self::start_with_workers(config, CONCURRENCY)
+    }
+
+    /// [`Envoy::start`] with so many workers.
+    pub fn start_with_workers(config: EnvoyConfig, workers: u32) -> Result<Self> {
         let folder = TempDir::new()?;
         let (file, admin_file) = (folder.path().join("envoy.json"), folder.path().join("admin"));
         fs::write(&file, config.render()?)?;
         let mut command = envoy(&file)?;
-        command.args(["--concurrency", &CONCURRENCY.to_string(), "--drain-time-s", "1"]);
+        command.args(["--concurrency", &workers.to_string(), "--drain-time-s", "1"]);
         command.arg("--admin-address-path").arg(&admin_file);
         let mut process = Process::start("envoy", &mut command, &folder.path().join("envoy.log"))?;
         let admin =

@@ -24,6 +24,6 @@ pub use delivery::Delivery;
 pub use envoy::{Envoy, validate};
 pub use load::{Load, LoadReport, LoadSettings};
 pub use process::free_address;
-pub use rules_file::{RulesFile, move_into_place};
+pub use rules_file::{RulesFile, Staged, move_into_place};
 pub use testbed::{LEDGER_HOST, LOAN_HOST, Testbed, TestbedSettings};
 pub use upstream::Upstream;

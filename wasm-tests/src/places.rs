@@ -25,7 +25,12 @@ pub fn daemon() -> Result<PathBuf> {
 
 /// The filter module.
 pub fn filter() -> Result<PathBuf> {
-    existing(target()?.join("wasm32-unknown-unknown/wasm/graylane_filter.wasm"), "run `cargo filter`")
+    existing(modules()?.join("graylane_filter.wasm"), "run `cargo filter`")
+}
+
+/// Another filter of this workspace, built as `graylane_bench_textbook.wasm` is.
+pub fn module(file: &str) -> Result<PathBuf> {
+    existing(modules()?.join(file), "build its package for wasm32-unknown-unknown with `--profile wasm`")
 }
 
 /// The filter module with the test-only trap.
@@ -37,6 +42,10 @@ pub fn filter_that_traps() -> Result<PathBuf> {
 /// Cargo's build output: cargo marks it with a file.
 fn target() -> Result<PathBuf> {
     ancestor(|folder| folder.join("CACHEDIR.TAG").exists())
+}
+
+fn modules() -> Result<PathBuf> {
+    Ok(target()?.join("wasm32-unknown-unknown/wasm"))
 }
 
 fn profile() -> Result<PathBuf> {

@@ -20,6 +20,13 @@ pub struct RulesFile {
     folder: TempDir,
 }
 
+/// A configuration that lies beside its place. Dropped, it stays there and does nothing.
+#[derive(Debug)]
+pub struct Staged {
+    beside: PathBuf,
+    path: PathBuf,
+}
+
 // === impl RulesFile ===
 
 impl RulesFile {
@@ -46,6 +53,11 @@ impl RulesFile {
 
     /// Gives Envoy these bytes as the filter's configuration, whatever they are.
     pub fn push(&mut self, configuration: &[u8]) -> Result<()> {
+        self.stage(configuration)?.publish()
+    }
+
+    /// Writes these bytes beside the file, for a push that takes no longer than a move.
+    pub fn stage(&mut self, configuration: &[u8]) -> Result<Staged> {
         let mut filter = self.filter.clone().context("no Envoy was led to this file yet")?;
         let plugin = &mut filter["config"];
         plugin["vm_config"]["code"]["local"]["filename"] = json!(self.module);
@@ -59,14 +71,25 @@ impl RulesFile {
             "typed_config": filter,
         });
         self.pushes += 1;
-        move_into_place(
-            &self.path(),
-            &json!({ "version_info": self.pushes.to_string(), "resources": [resource] }),
-        )
+        let beside = self.path().with_extension(self.pushes.to_string());
+        fs::write(
+            &beside,
+            json!({ "version_info": self.pushes.to_string(), "resources": [resource] }).to_string(),
+        )?;
+        Ok(Staged { beside, path: self.path() })
     }
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("ecds.json")
+    }
+}
+
+// === impl Staged ===
+
+impl Staged {
+    /// Moves it into its place, where Envoy takes it.
+    pub fn publish(self) -> Result<()> {
+        Ok(fs::rename(self.beside, self.path)?)
     }
 }
 

@@ -158,9 +158,16 @@ fn bench(workshop: &Workshop, arguments: &[String]) -> Result<()> {
         .then("wasm target", tools::ensure_wasm_target)
         .then("Envoy", || envoy::ensure(workshop))
         .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])))
+        .then("build the filters that it is compared with", || peers(workshop))
         .then("build the daemon", || {
             process::run(&mut cargo(workshop, &["build", "--release", "--package", "graylane"]))
         })
         .then("the benchmark", || process::run(cargo(workshop, &run).args(arguments)))
         .run()
+}
+
+fn peers(workshop: &Workshop) -> Result<()> {
+    let build =
+        ["build", "--package", "graylane-bench-textbook", "--target", WASM_TARGET, "--profile", "wasm"];
+    process::run(&mut cargo(workshop, &build))
 }

@@ -33,13 +33,12 @@ pub(crate) struct Stage {
 // === impl Release ===
 
 impl Release {
-    /// Applies the plan, with this many tellers more, and starts the first order.
-    pub(crate) fn begin(api: &Api, filler_ids: u32) -> Result<Self> {
-        if filler_ids > 0 {
-            let list: String = (0..filler_ids).map(|number| format!("F{number:08}\n")).collect();
-            api.put(&format!("/tenants/retail/lists/{FILLER}"), "text/csv", &list)?;
+    /// Applies the plan, with a list of tellers in its first stage if there is one, and starts the first order.
+    pub(crate) fn begin(api: &Api, list: Option<&str>) -> Result<Self> {
+        if let Some(list) = list {
+            api.put(&format!("/tenants/retail/lists/{FILLER}"), "text/csv", list)?;
         }
-        api.post("/plans", "application/json", &plan(filler_ids > 0).to_string())?;
+        api.post("/plans", "application/json", &plan(list.is_some()).to_string())?;
         Self::start(api)
     }
 

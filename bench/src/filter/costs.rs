@@ -1,0 +1,165 @@
+//! What the rounds sum up to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::filter::contender::Contender;
+use crate::filter::report::mebibytes;
+use crate::filter::requests::Outcome;
+use crate::filter::rounds::{Cell, Rounds};
+use crate::filter::stand::Stand;
+use crate::table::Table;
+
+/// A contender's cost in one outcome.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Cost {
+    /// Who.
+    pub(crate) contender: &'static str,
+    /// How many tellers are gray; 0 where that cannot matter.
+    pub(crate) ids: usize,
+    /// What the requests were.
+    pub(crate) outcome: &'static str,
+    /// Microseconds on a core per request, median.
+    pub(crate) cpu_us_per_request: f64,
+    /// Microseconds over no filter in the same round, median.
+    pub(crate) over_none_us: f64,
+    /// The inter-quartile range of that.
+    pub(crate) spread_us: f64,
+    /// Memory after all rounds, in KiB.
+    pub(crate) rss_kb: u64,
+}
+
+/// The costs of all.
+pub(crate) struct Costs {
+    /// By contender, ids and outcome.
+    pub(crate) by_cell: BTreeMap<Cell, Cost>,
+}
+
+// === impl Costs ===
+
+impl Costs {
+    /// Sums up.
+    pub(crate) fn new(rounds: &Rounds, stands: &[Stand], rss_kb: &[u64]) -> Self {
+        let mut by_cell = BTreeMap::new();
+        for (stand, &rss_kb) in stands.iter().zip(rss_kb) {
+            for outcome in stand.contender.outcomes() {
+                let cell = Cell { contender: stand.contender, ids: stand.ids, outcome };
+                if let Some(cost) = cost(rounds, cell, rss_kb) {
+                    by_cell.insert(cell, cost);
+                }
+            }
+        }
+        Self { by_cell }
+    }
+
+    /// The cost of a contender over no filter.
+    pub(crate) fn over_none(&self, contender: Contender, ids: usize, outcome: Outcome) -> Option<f64> {
+        let ids = if contender.holds_ids() { ids } else { 0 };
+        self.by_cell.get(&Cell { contender, ids, outcome }).map(|cost| cost.over_none_us)
+    }
+
+    /// Memory: a line for each process.
+    pub(crate) fn memory_table(&self, start_rss_kb: &[(String, u64)]) -> Table {
+        let head = ["contender", "ids", "at the start", "after all rounds", "over none", "over empty wasm"];
+        let mut table = Table::new("Memory of one Envoy, in MiB", "", &head);
+        let rss = |contender: Contender| {
+            self.by_cell
+                .iter()
+                .find(|(cell, _)| cell.contender == contender)
+                .map_or(0, |(_, cost)| cost.rss_kb)
+        };
+        let (none, empty) = (rss(Contender::None), rss(Contender::Empty));
+        for (cell, cost) in self.by_cell.iter().filter(|(cell, _)| cell.outcome == Outcome::Gray) {
+            let start = start_rss_kb.iter().find(|(name, _)| *name == cell.name()).map_or(0, |(_, kb)| *kb);
+            let over = |base: u64| format!("{:+.1}", (cost.rss_kb as f64 - base as f64) / 1024.0);
+            let ids = if cell.ids == 0 { String::new() } else { cell.ids.to_string() };
+            let figures = [mebibytes(start), mebibytes(cost.rss_kb), over(none), over(empty)];
+            table.push([cost.contender.to_owned(), ids].into_iter().chain(figures));
+        }
+        table
+    }
+
+    /// The table: a line for each contender and number of ids, the outcomes side by side.
+    pub(crate) fn table(&self, title: &str) -> Table {
+        let head = ["contender", "ids", "gray", "±", "stable", "±", "no-headers", "±", "no-rules", "±"];
+        let note = "Microseconds of CPU per request over no filter in the same round: the median, and beside it the \
+                    inter-quartile range over the rounds. The first line is no filter itself.";
+        let mut table = Table::new(title, note, &head);
+        let mut cells_by_line: BTreeMap<(Contender, usize), Vec<&Cell>> = BTreeMap::new();
+        for cell in self.by_cell.keys() {
+            // The four floors are one line.
+            cells_by_line.entry((cell.contender.in_outcome(Outcome::Gray), cell.ids)).or_default().push(cell);
+        }
+        for ((contender, ids), cells) in cells_by_line {
+            let mut line =
+                vec![contender.as_str().to_owned(), if ids == 0 { "".to_owned() } else { ids.to_string() }];
+            for outcome in Outcome::ALL {
+                let cost =
+                    cells.iter().find(|cell| cell.outcome == outcome).and_then(|cell| self.by_cell.get(cell));
+                line.extend(cost.map_or_else(
+                    || [String::new(), String::new()],
+                    |cost| match contender {
+                        Contender::None => [format!("{:.2}", cost.cpu_us_per_request), String::new()],
+                        _ => [format!("{:.2}", cost.over_none_us), format!("{:.2}", cost.spread_us)],
+                    },
+                ));
+            }
+            table.push(line);
+        }
+        table
+    }
+}
+
+fn cost(rounds: &Rounds, cell: Cell, rss_kb: u64) -> Option<Cost> {
+    let cpu = rounds.get(&cell)?;
+    let none = rounds.get(&Cell { contender: Contender::None, ids: 0, outcome: cell.outcome })?;
+    let over: Vec<f64> = cpu.iter().zip(none).map(|(cpu, none)| cpu - none).collect();
+    Some(Cost {
+        contender: cell.contender.as_str(),
+        ids: cell.ids,
+        outcome: cell.outcome.as_str(),
+        cpu_us_per_request: thousandths(quartile(cpu, 2)),
+        over_none_us: thousandths(quartile(&over, 2)),
+        spread_us: thousandths(quartile(&over, 3) - quartile(&over, 1)),
+        rss_kb,
+    })
+}
+
+/// The quartile of this number (2 is the median), between its neighbours where it falls between two figures.
+pub(crate) fn quartile(figures: &[f64], number: usize) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let quarters = sorted.len().saturating_sub(1) * number;
+    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+    let (below, part) = (at(quarters / 4), (quarters % 4) as f64 / 4.0);
+    if part > 0.0 { below + (at(quarters / 4 + 1) - below) * part } else { below }
+}
+
+/// Nanoseconds are as fine as these figures are.
+fn thousandths(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_figures_where_they_must() {
+        let figures = [4.0, 1.0, 3.0, 2.0, 5.0];
+        assert_eq!([1, 2, 3, 4].map(|number| quartile(&figures, number)), [2.0, 3.0, 4.0, 5.0]);
+        assert_eq!((quartile(&[1.0, 2.0], 2), quartile(&[7.0], 3), quartile(&[], 2)), (1.5, 7.0, 0.0));
+    }
+
+    #[test]
+    fn a_cost_is_the_difference_within_a_round() {
+        let cell = |contender| Cell { contender, ids: 0, outcome: Outcome::Gray };
+        let rounds = Rounds::from([
+            (cell(Contender::None), vec![30.0, 60.0, 30.0]),
+            (cell(Contender::Empty), vec![33.0, 63.0, 34.0]),
+        ]);
+        let cost = cost(&rounds, cell(Contender::Empty), 7).unwrap();
+        assert_eq!((cost.cpu_us_per_request, cost.over_none_us, cost.spread_us), (34.0, 3.0, 0.5));
+    }
+}

@@ -1,0 +1,123 @@
+//! CPU per request: every contender in every round, so that what the machine does to one it does to all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::filter::contender::Contender;
+use crate::filter::cores;
+use crate::filter::ids::Ids;
+use crate::filter::load::{ClosedLoop, Until};
+use crate::filter::process;
+use crate::filter::requests::{Outcome, Requests};
+use crate::filter::stand::Stand;
+
+/// Answers before each measurement: they bring back what the contenders between drove out of the caches.
+const WARM_UP_ANSWERS: u64 = 200;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Rounds that count.
+    pub(crate) rounds: usize,
+    /// How long a contender answers in one round.
+    pub(crate) slice: Duration,
+}
+
+/// A contender in one outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cell {
+    /// Who.
+    pub(crate) contender: Contender,
+    /// How many tellers are gray; 0 where that cannot matter.
+    pub(crate) ids: usize,
+    /// What the requests are.
+    pub(crate) outcome: Outcome,
+}
+
+/// Microseconds on a core per request, one figure for each round.
+pub(crate) type Rounds = BTreeMap<Cell, Vec<f64>>;
+
+struct Lane<'a> {
+    cell: Cell,
+    stand: &'a Stand,
+    requests: Requests,
+    load: ClosedLoop,
+}
+
+/// Measures all, in another order each round. The first round does not count.
+pub(crate) fn measure(stands: &[Stand], ids: &BTreeMap<usize, Ids>, effort: Effort) -> Result<Rounds> {
+    let mut lanes = lanes(stands, ids)?;
+    let mut rounds = Rounds::new();
+    for round in 0..=effort.rounds {
+        let is_warm_up = round == 0;
+        for turn in 0..Outcome::ALL.len() {
+            let outcome = Outcome::ALL.get((turn + round) % Outcome::ALL.len()).copied();
+            let mut in_outcome: Vec<_> =
+                lanes.iter_mut().filter(|lane| Some(lane.cell.outcome) == outcome).collect();
+            let lanes_count = in_outcome.len().max(1);
+            // A third of the way on each time: who was early comes late, and none has the same one before it for long.
+            in_outcome.rotate_left((round * (lanes_count / 3).max(1)) % lanes_count);
+            for lane in in_outcome {
+                let sample = lane.measure(effort.slice).with_context(|| lane.name())?;
+                if !is_warm_up {
+                    rounds.entry(lane.cell).or_default().push(sample);
+                }
+            }
+        }
+        if !is_warm_up {
+            eprintln!("  round {round} of {}", effort.rounds);
+        }
+    }
+    Ok(rounds)
+}
+
+/// [`measure`] with the load on its own core.
+pub(crate) fn measure_pinned(stands: &[Stand], ids: &BTreeMap<usize, Ids>, effort: Effort) -> Result<Rounds> {
+    cores::on(cores::LOAD, || measure(stands, ids, effort))
+}
+
+fn lanes<'a>(stands: &'a [Stand], ids: &BTreeMap<usize, Ids>) -> Result<Vec<Lane<'a>>> {
+    let (mut lanes, mut requests_by_kind) = (Vec::new(), BTreeMap::new());
+    for stand in stands {
+        let known = ids.get(&stand.ids).or_else(|| ids.values().next_back()).context("no ids")?;
+        for outcome in stand.contender.outcomes() {
+            let cell = Cell { contender: stand.contender, ids: stand.ids, outcome };
+            let kind = (known.tellers.len(), outcome, stand.contender.steers());
+            let requests: &mut Requests =
+                requests_by_kind.entry(kind).or_insert_with(|| stand.requests(known, outcome));
+            lanes.push(Lane { cell, stand, requests: requests.clone(), load: stand.load()? });
+        }
+    }
+    Ok(lanes)
+}
+
+// === impl Cell ===
+
+impl Cell {
+    /// Who, and with how many ids.
+    pub(crate) fn name(self) -> String {
+        match self.ids {
+            0 => self.contender.as_str().to_owned(),
+            ids => format!("{} with {ids} ids", self.contender.as_str()),
+        }
+    }
+}
+
+// === impl Lane ===
+
+impl Lane<'_> {
+    fn measure(&mut self, slice: Duration) -> Result<f64> {
+        let process = self.stand.envoy.process_id();
+        self.load.run(&mut self.requests, Until::Answers(WARM_UP_ANSWERS))?;
+        let before = process::cpu_ns_at_rest(process)?;
+        let answered = self.load.run(&mut self.requests, Until::Time(slice))?;
+        let computed = process::cpu_ns_at_rest(process)?.saturating_sub(before);
+        Ok(computed as f64 / answered as f64 / 1e3)
+    }
+
+    fn name(&self) -> String {
+        format!("{}, {}", self.cell.name(), self.cell.outcome.as_str())
+    }
+}
