@@ -154,11 +154,14 @@ fn bench(workshop: &Workshop, arguments: &[String]) -> Result<()> {
         return process::run(cargo(workshop, &ask).args(arguments));
     }
     let run = ["run", "--release", "--package", "graylane-bench", "--"];
-    Steps::new("bench", AfterFailure::Stop)
+    let mut steps = Steps::new("bench", AfterFailure::Stop)
         .then("wasm target", tools::ensure_wasm_target)
         .then("Envoy", || envoy::ensure(workshop))
-        .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])))
-        .then("build the filters that it is compared with", || peers(workshop))
+        .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])));
+    if arguments.first().is_some_and(|name| name == "filter") {
+        steps = steps.then("build the filters that it is compared with", || peers(workshop));
+    }
+    steps
         .then("build the daemon", || {
             process::run(&mut cargo(workshop, &["build", "--release", "--package", "graylane"]))
         })

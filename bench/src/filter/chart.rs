@@ -17,6 +17,10 @@ const PANEL: (u32, u32) = (620, 430);
 const NAMES_WIDTH: u32 = 190;
 /// Names of lines stand so far apart, in pixels, that each can be read.
 const NAME_HEIGHT: i32 = 16;
+/// About as long as a name is, in pixels.
+const NAME_WIDTH: i32 = 110;
+/// Between the end of a line and its name, in pixels.
+const NAME_GAP: i32 = 8;
 const FONT: &str = "sans-serif";
 /// The card is light in itself, so that it can be read on a dark page too.
 const PAPER: RGBColor = RGBColor(255, 255, 255);
@@ -121,6 +125,8 @@ fn panel(area: &Panel<'_>, (title, unit): (&str, &str), lines: &[Line], top: f64
         .x_desc("ids (tellers in the rules)")
         .y_desc(unit)
         .x_label_formatter(&|ids| thousands(*ids))
+        .y_label_formatter(&|figure| format!("{figure:.0}"))
+        .y_labels(6)
         .label_style((FONT, 13).into_font().color(&INK))
         .axis_desc_style((FONT, 13).into_font().color(&INK))
         .draw()?;
@@ -175,27 +181,28 @@ fn clipped(points: &[(f64, f64)], top: f64) -> Vec<(f64, f64)> {
     shown
 }
 
-/// Names beside the ends of their lines, moved apart where they would cover each other.
+/// Names beside the ends of their lines, moved down where they would cover each other.
 fn draw_names(area: &Panel<'_>, mut names: Vec<(i32, i32, String, RGBColor)>) -> Result<()> {
-    let right = i32::try_from(PANEL.0 - NAMES_WIDTH)? + 6;
     let (base_x, base_y) = area.get_base_pixel();
     names.sort_by_key(|name| name.1);
-    let mut lowest = 0;
+    let mut placed: Vec<(i32, i32)> = Vec::new();
     for (x, y, name, color) in names {
-        let is_short = x - base_x < right - 40;
-        let at = match is_short {
-            // A line that ends early bears its name where it ends.
-            true => (x - base_x + 8, y - base_y + if y - base_y < 60 { 4 } else { 0 }),
-            false => {
-                lowest = (y - base_y).max(lowest + NAME_HEIGHT);
-                (right, lowest)
-            }
-        };
+        let at = free_place((x - base_x + NAME_GAP, y - base_y), &placed);
+        placed.push(at);
         let anchor = Pos::new(HPos::Left, VPos::Center);
         let style = (FONT, 13).into_font().color(&color).pos(anchor);
         area.draw_text(&name, &style, at).context("a name")?;
     }
     Ok(())
+}
+
+/// The first place from `wanted` down where no name stands yet.
+fn free_place(wanted: (i32, i32), placed: &[(i32, i32)]) -> (i32, i32) {
+    let is_taken = |y: i32| {
+        placed.iter().any(|at| (at.0 - wanted.0).abs() < NAME_WIDTH && (at.1 - y).abs() < NAME_HEIGHT)
+    };
+    let free = (wanted.1..).find(|y| !is_taken(*y));
+    (wanted.0, free.unwrap_or(wanted.1))
 }
 
 fn thousands(ids: f64) -> String {
@@ -217,6 +224,13 @@ mod tests {
         assert_eq!(clipped(&[(10.0, 1.0), (1_000.0, 3.0)], 2.0), [(10.0, 1.0), (100.0, 2.0)]);
         assert_eq!(clipped(&[(10.0, 1.0)], 2.0), [(10.0, 1.0)]);
         assert_eq!(clipped(&[(10.0, 5.0)], 2.0), []);
+    }
+
+    #[test]
+    fn a_name_moves_down_where_another_stands() {
+        assert_eq!(free_place((10, 20), &[]), (10, 20));
+        assert_eq!(free_place((10, 20), &[(15, 18)]), (10, 34));
+        assert_eq!(free_place((10, 20), &[(200, 20)]), (10, 20));
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Contender {
         !matches!(self, Self::None | Self::Empty)
     }
 
+    /// Whether it runs in a wasm VM.
+    pub(crate) const fn is_wasm(self) -> bool {
+        !matches!(self, Self::None | Self::Lua | Self::Routes | Self::Matcher)
+    }
+
     /// The outcomes that it is measured in.
     pub(crate) fn outcomes(self) -> Vec<Outcome> {
         match self {
@@ -102,7 +107,7 @@ impl Limits {
     /// For a run that is over in minutes.
     pub(crate) const QUICK: Self = Self {
         routes: 1_000,
-        routes_reason: "each request is compared with each route: more with `--quick` left out",
+        routes_reason: "each request is compared with each route; a run without `--quick` goes to 10,000",
     };
     /// For a whole run.
     pub(crate) const FULL: Self = Self {

@@ -30,6 +30,7 @@ pub(crate) enum Waiting {
 /// One connection with at most one request under way.
 pub(crate) struct Connection {
     stream: TcpStream,
+    waiting: Waiting,
     buffer: Box<[u8; ANSWER_BYTES_MAX]>,
 }
 
@@ -56,7 +57,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(waiting == Waiting::Spinning)?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        Ok(Self { stream, buffer: Box::new([0; ANSWER_BYTES_MAX]) })
+        Ok(Self { stream, waiting, buffer: Box::new([0; ANSWER_BYTES_MAX]) })
     }
 
     /// Sends a request.
@@ -86,14 +87,18 @@ impl Connection {
                 match self.stream.read(room) {
                     Ok(0) => bail!("the connection was closed"),
                     Ok(bytes) => return Ok(bytes),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => hint::spin_loop(),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.waiting.go_on()?,
                     Err(error) => return Err(error).context("an answer cannot be read"),
                 }
             }
             let since: &Instant = waiting_since.get_or_insert_with(Instant::now);
-            ensure!(since.elapsed() < ANSWER_DEADLINE, "no answer within {} s", ANSWER_DEADLINE.as_secs());
+            ensure!(since.elapsed() < ANSWER_DEADLINE, "{}", no_answer());
         }
     }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} s", ANSWER_DEADLINE.as_secs())
 }
 
 /// Where the body of a whole answer starts; none while a part is missing.
@@ -147,6 +152,8 @@ impl ClosedLoop {
     }
 }
 
+// === impl Connection, as a loop uses it ===
+
 impl Connection {
     fn check(&mut self, expected: &str) -> Result<()> {
         let body = self.answer()?;
@@ -156,6 +163,24 @@ impl Connection {
         Ok(())
     }
 }
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// What to do when there is nothing to read.
+    fn go_on(self) -> Result<()> {
+        match self {
+            Self::Spinning => {
+                hint::spin_loop();
+                Ok(())
+            }
+            // The kernel waited for as long as it was told to.
+            Self::Sleeping => bail!(no_answer()),
+        }
+    }
+}
+
+// === impl Until ===
 
 impl Until {
     fn is_over(self, answered: u64, started: Instant) -> bool {

@@ -75,7 +75,7 @@ impl Found {
         targets.extend(compared.memory());
         let ours = self.stalls.iter().filter(|stall| stall.contender == Contender::Graylane.as_str());
         targets.extend(ours.map(targets::of_stall));
-        let from_push = self.served.iter().filter(|row| row.what != "served.answered");
+        let from_push = self.served.iter().filter(|row| row.what == "served.daemon");
         targets.extend(from_push.map(targets::of_served));
         targets
     }
@@ -183,6 +183,6 @@ const METHOD: [&str; 9] = [
      by a file that is moved into place (`path_config_source`), written before. A window with reloads and one of the same \
      length without take turns.",
     "From push to served: `served.file` is from the move of the file to the first answer by the new rules, asked without a \
-     pause; `served.daemon` from `POST /api/v1/orders/{id}/advance` with a list of all ids in the plan, which the daemon \
+     pause (Envoy reads it as JSON with the rules in base64, which takes its main thread longer than a push by gRPC); `served.daemon` from `POST /api/v1/orders/{id}/advance` with a list of all ids in the plan, which the daemon \
      compiles, checks and pushes again at each advance.",
 ];

@@ -61,6 +61,7 @@ impl Place {
             waiting: if self.is_pinned { Waiting::Spinning } else { Waiting::Sleeping },
         };
         stand.until_right(ids)?;
+        stand.check_filter(self.workers)?;
         stand.rss_start_kb = process::rss_kb(stand.envoy.process_id())?;
         Ok(stand)
     }
@@ -103,6 +104,27 @@ impl Stand {
             let mut requests = self.requests(ids, outcome);
             let answered = self.load()?.run(&mut requests, Until::Answers(FIRST_ANSWERS));
             answered.with_context(|| format!("{name}, {}", outcome.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Right answers do not tell whether a filter that steers nothing is there at all; the proxy's own figures do.
+    fn check_filter(&self, workers: u32) -> Result<()> {
+        let name = self.name();
+        let vms = self.envoy.stat("wasm.envoy.wasm.runtime.v8.active")?.unwrap_or(0);
+        let is_wasm = self.contender.is_wasm();
+        // One for each worker, and one for the main thread.
+        ensure!(is_wasm == (vms > u64::from(workers)), "{name}: {vms} wasm VMs are there");
+        match self.contender {
+            Contender::Floor(Outcome::Gray | Outcome::Stable | Outcome::NoHeaders) => {
+                let counted = self.envoy.stat("wasmcustom.floor_requests")?.unwrap_or(0);
+                ensure!(counted >= FIRST_ANSWERS, "{name}: only {counted} requests were counted");
+            }
+            Contender::Graylane | Contender::OffByRoute | Contender::OffByMatcher => {
+                let revision = self.envoy.stat("wasmcustom.graylane_revision")?;
+                ensure!(revision == Some(1), "{name}: it runs revision {revision:?}");
+            }
+            _ => {}
         }
         Ok(())
     }
