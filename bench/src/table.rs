@@ -51,6 +51,9 @@ impl Table {
             }
             let _ = writeln!(text, "{}", line.trim_end());
         }
+        if !self.note.is_empty() {
+            let _ = writeln!(text, "  {}", self.note);
+        }
         text
     }
 
@@ -89,7 +92,7 @@ mod tests {
         assert!(table.is_empty());
         table.push(["a".to_owned(), "1.5".to_owned()]);
         table.push(["bcd".to_owned(), "10.5".to_owned()]);
-        assert_eq!(table.text(), "t\n  who    ms\n  a     1.5\n  bcd  10.5\n");
+        assert_eq!(table.text(), "t\n  who    ms\n  a     1.5\n  bcd  10.5\n  n\n");
         let markdown = "## t\n\nn\n\n| who | ms |\n| --- | ---: |\n| a | 1.5 |\n| bcd | 10.5 |\n";
         assert_eq!(table.markdown(), markdown);
     }

@@ -34,6 +34,8 @@ pub(crate) struct Cost {
 pub(crate) struct Costs {
     /// By contender, ids and outcome.
     pub(crate) by_cell: BTreeMap<Cell, Cost>,
+    /// How quiet the machine was, in words.
+    pub(crate) quiet: String,
 }
 
 // === impl Costs ===
@@ -50,7 +52,10 @@ impl Costs {
                 }
             }
         }
-        Self { by_cell }
+        let Rounds { taken, disturbed, .. } = rounds;
+        let quiet =
+            format!("{disturbed} of {taken} measurements were disturbed by other work on their cores");
+        Self { by_cell, quiet }
     }
 
     /// The cost of a contender over no filter.
@@ -83,8 +88,11 @@ impl Costs {
     /// The table: a line for each contender and number of ids, the outcomes side by side.
     pub(crate) fn table(&self, title: &str) -> Table {
         let head = ["contender", "ids", "gray", "±", "stable", "±", "no-headers", "±", "no-rules", "±"];
-        let note = "Microseconds of CPU per request over no filter in the same round: the median, and beside it the \
-                    inter-quartile range over the rounds. The first line is no filter itself.";
+        let note = format!(
+            "Microseconds of CPU per request over no filter in the same round: the median, and beside it the inter-quartile \
+             range over the rounds. The first line is no filter itself. {}.",
+            self.quiet
+        );
         let mut table = Table::new(title, note, &head);
         let mut cells_by_line: BTreeMap<(Contender, usize), Vec<&Cell>> = BTreeMap::new();
         for cell in self.by_cell.keys() {
@@ -112,8 +120,8 @@ impl Costs {
 }
 
 fn cost(rounds: &Rounds, cell: Cell, rss_kb: u64) -> Option<Cost> {
-    let cpu = rounds.get(&cell)?;
-    let none = rounds.get(&Cell { contender: Contender::None, ids: 0, outcome: cell.outcome })?;
+    let cpu = rounds.by_cell.get(&cell)?;
+    let none = rounds.by_cell.get(&Cell { contender: Contender::None, ids: 0, outcome: cell.outcome })?;
     let over: Vec<f64> = cpu.iter().zip(none).map(|(cpu, none)| cpu - none).collect();
     Some(Cost {
         contender: cell.contender.as_str(),
@@ -155,10 +163,11 @@ mod tests {
     #[test]
     fn a_cost_is_the_difference_within_a_round() {
         let cell = |contender| Cell { contender, ids: 0, outcome: Outcome::Gray };
-        let rounds = Rounds::from([
+        let by_cell = BTreeMap::from([
             (cell(Contender::None), vec![30.0, 60.0, 30.0]),
             (cell(Contender::Empty), vec![33.0, 63.0, 34.0]),
         ]);
+        let rounds = Rounds { by_cell, ..Rounds::default() };
         let cost = cost(&rounds, cell(Contender::Empty), 7).unwrap();
         assert_eq!((cost.cpu_us_per_request, cost.over_none_us, cost.spread_us), (34.0, 3.0, 0.5));
     }

@@ -161,7 +161,7 @@ pub(crate) fn mebibytes(kb: u64) -> String {
     format!("{:.1}", kb as f64 / 1024.0)
 }
 
-const METHOD: [&str; 9] = [
+const METHOD: [&str; 10] = [
     "One Envoy process for each contender and size, all from `envoy-configs/sidecar-outbound.yaml` with another filter in \
      Graylane's place and with routes that answer directly (`x-gray-version: v2` gets `gray`, all others `stable`), so that \
      the filter is what differs. `bench/peers/README.md` says what each contender is.",
@@ -170,6 +170,9 @@ const METHOD: [&str; 9] = [
     "Rounds are interleaved: in each round every contender answers for 40 ms after a warm-up of 200 requests, outcome by \
      outcome, in another order each round. The cost is the difference to `none` in the same round and outcome: median, and \
      inter-quartile range. The first round does not count.",
+    "A measurement is disturbed when other work had the core of Envoy or of the load for more than 2 % of its time (the waits in \
+     `schedstat`). It is then taken again, twice at most, and the least disturbed one counts. The table says how many stayed \
+     disturbed: figures of a run with many are no figures.",
     "The load is HTTP/1.1 on 8 kept connections with always one request under way on each. It looks at its sockets in turn \
      and never sleeps, so that Envoy does not pay for waking it. Status and body of every answer are checked; a wrong one \
      ends the benchmark.",
