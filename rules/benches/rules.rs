@@ -1,4 +1,5 @@
 //! Load, decide and encode from 10 to 1,000,000 ids per dimension, beside the ways that one would try first.
+//! `cargo xtask bench rules` runs it.
 
 #![allow(
     missing_docs,

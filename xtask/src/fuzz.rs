@@ -57,6 +57,12 @@ pub(crate) fn run(workshop: &Workshop, arguments: &[String]) -> Result<()> {
     steps.run()
 }
 
+/// Checks the format of the targets, which are a workspace of their own.
+pub(crate) fn check_format(workshop: &Workshop) -> Result<()> {
+    let manifest = workshop.root().join(FOLDER).join("Cargo.toml");
+    process::run(cargo(workshop, &["fmt", "--check", "--manifest-path"]).arg(manifest))
+}
+
 fn usage() -> &'static str {
     "cargo xtask fuzz takes the seconds for each target, or `keep`"
 }

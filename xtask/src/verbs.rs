@@ -18,7 +18,8 @@ cargo xtask <verb>
   demo [--keep]  real Envoys, the daemon and two services: walk a release plan from tellers to the whole bank and back
   test           build everything and run all tests, also in V8 and through a real Envoy
   ci             the lints: format, clippy, licences and sources of crates, docs, the ceiling of the filter's size
-  bench <name>   a benchmark, in release mode; `bench help` lists them
+  bench <name>   a benchmark through real Envoys and the daemon, in release mode; `bench help` lists them
+  bench rules    look-up, load, encode and compile up to a million ids, beside naive ways, and the look-up in V8
   fuzz [SECONDS] forged rule sets and configurations, thrown at the loaders: 60 seconds each unless said otherwise
   fuzz keep      bring the least of what the fuzzer found, and reaches as much, into rules/fuzz/corpus
   help           this text
@@ -88,15 +89,17 @@ fn test(workshop: &Workshop) -> Result<()> {
             process::run(cargo(workshop, &["filter", "--features", "trap", "--target-dir"]).arg(&trap_dir))
         })
         .then("build the daemon", || process::run(&mut cargo(workshop, &["build", "--package", "graylane"])))
-        .then("the laws of the rules, in V8", || laws_in_v8(workshop))
+        .then("the laws of the rules, in V8", || in_v8(workshop, &["test", "--package", "graylane-rules"]))
         .then("all native tests, with the real Envoy among them", || {
             process::run(&mut cargo(workshop, &native))
         })
         .run()
 }
 
-fn laws_in_v8(workshop: &Workshop) -> Result<()> {
-    let mut command = cargo(workshop, &["test", "--package", "graylane-rules", "--target", WASM_TARGET]);
+/// Runs tests or benchmarks of a package in V8.
+fn in_v8(workshop: &Workshop, arguments: &[&str]) -> Result<()> {
+    let mut command = cargo(workshop, arguments);
+    command.args(["--target", WASM_TARGET]);
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", tools::wasm_test_runner_path(workshop)?);
     process::run(command.env("WASM_BINDGEN_TEST_TIMEOUT", WASM_TEST_SECONDS_MAX))
 }
@@ -120,6 +123,7 @@ fn ci(workshop: &Workshop) -> Result<()> {
         .then("wasm target", tools::ensure_wasm_target)
         .then("cargo-deny", || tools::ensure_cargo_deny(workshop).map(drop))
         .then("format", || process::run(&mut cargo(workshop, &["fmt", "--all", "--check"])))
+        .then("format of the fuzz targets", || fuzz::check_format(workshop))
         .then("clippy", || process::run(&mut cargo(workshop, &clippy)))
         .then("clippy for wasm", || process::run(&mut cargo(workshop, &clippy_wasm)))
         .then("licences, sources and banned crates", || deny(workshop))
@@ -153,6 +157,9 @@ fn bench(workshop: &Workshop, arguments: &[String]) -> Result<()> {
         let ask = ["run", "--quiet", "--package", "graylane-bench", "--"];
         return process::run(cargo(workshop, &ask).args(arguments));
     }
+    if arguments.first().is_some_and(|name| name == "rules") {
+        return bench_rules(workshop);
+    }
     let run = ["run", "--release", "--package", "graylane-bench", "--"];
     let mut steps = Steps::new("bench", AfterFailure::Stop)
         .then("wasm target", tools::ensure_wasm_target)
@@ -166,6 +173,20 @@ fn bench(workshop: &Workshop, arguments: &[String]) -> Result<()> {
             process::run(&mut cargo(workshop, &["build", "--release", "--package", "graylane"]))
         })
         .then("the benchmark", || process::run(cargo(workshop, &run).args(arguments)))
+        .run()
+}
+
+/// The benchmarks that need no proxy.
+fn bench_rules(workshop: &Workshop) -> Result<()> {
+    let rules = ["bench", "--package", "graylane-rules", "--features", "testing", "--bench"];
+    let million = ["bench", "--package", "graylane-plan", "--bench", "million"];
+    Steps::new("bench", AfterFailure::Stop)
+        .then("wasm target", tools::ensure_wasm_target)
+        .then("Node.js", tools::ensure_node)
+        .then("wasm-bindgen-test-runner", || tools::ensure_wasm_test_runner(workshop).map(drop))
+        .then("look-up, load and encode", || process::run(cargo(workshop, &rules).arg("rules")))
+        .then("the look-up in V8", || in_v8(workshop, &[&rules[..], &["v8"]].concat()))
+        .then("from a list to its rules", || process::run(&mut cargo(workshop, &million)))
         .run()
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Cost {
     pub(crate) outcome: &'static str,
     /// Microseconds on a core per request, median.
     pub(crate) cpu_us_per_request: f64,
-    /// Microseconds over no filter in the same round, median.
+    /// Microseconds over no filter measured just before, median.
     pub(crate) over_none_us: f64,
     /// The inter-quartile range of that.
     pub(crate) spread_us: f64,
@@ -89,7 +89,7 @@ impl Costs {
     pub(crate) fn table(&self, title: &str) -> Table {
         let head = ["contender", "ids", "gray", "±", "stable", "±", "no-headers", "±", "no-rules", "±"];
         let note = format!(
-            "Microseconds of CPU per request over no filter in the same round: the median, and beside it the inter-quartile \
+            "Microseconds of CPU per request over no filter, measured just before: the median, and beside it the inter-quartile \
              range over the rounds. The first line is no filter itself. {}.",
             self.quiet
         );
@@ -121,15 +121,14 @@ impl Costs {
 
 fn cost(rounds: &Rounds, cell: Cell, rss_kb: u64) -> Option<Cost> {
     let cpu = rounds.by_cell.get(&cell)?;
-    let none = rounds.by_cell.get(&Cell { contender: Contender::None, ids: 0, outcome: cell.outcome })?;
-    let over: Vec<f64> = cpu.iter().zip(none).map(|(cpu, none)| cpu - none).collect();
+    let over = rounds.over_none_by_cell.get(&cell).map_or(&[][..], Vec::as_slice);
     Some(Cost {
         contender: cell.contender.as_str(),
         ids: cell.ids,
         outcome: cell.outcome.as_str(),
         cpu_us_per_request: thousandths(quartile(cpu, 2)),
-        over_none_us: thousandths(quartile(&over, 2)),
-        spread_us: thousandths(quartile(&over, 3) - quartile(&over, 1)),
+        over_none_us: thousandths(quartile(over, 2)),
+        spread_us: thousandths(quartile(over, 3) - quartile(over, 1)),
         rss_kb,
     })
 }
@@ -161,14 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_is_the_difference_within_a_round() {
-        let cell = |contender| Cell { contender, ids: 0, outcome: Outcome::Gray };
-        let by_cell = BTreeMap::from([
-            (cell(Contender::None), vec![30.0, 60.0, 30.0]),
-            (cell(Contender::Empty), vec![33.0, 63.0, 34.0]),
-        ]);
-        let rounds = Rounds { by_cell, ..Rounds::default() };
-        let cost = cost(&rounds, cell(Contender::Empty), 7).unwrap();
+    fn a_cost_is_the_median_of_the_differences() {
+        let cell = Cell { contender: Contender::Empty, ids: 0, outcome: Outcome::Gray };
+        let by_cell = BTreeMap::from([(cell, vec![33.0, 63.0, 34.0])]);
+        let over_none_by_cell = BTreeMap::from([(cell, vec![3.0, 3.0, 4.0])]);
+        let rounds = Rounds { by_cell, over_none_by_cell, ..Rounds::default() };
+        let cost = cost(&rounds, cell, 7).unwrap();
         assert_eq!((cost.cpu_us_per_request, cost.over_none_us, cost.spread_us), (34.0, 3.0, 0.5));
     }
 }

@@ -167,9 +167,9 @@ const METHOD: [&str; 10] = [
      the filter is what differs. `bench/peers/README.md` says what each contender is.",
     "CPU per request is the time that all threads of a process spent on a core (`schedstat`), read when it has come to rest \
      before and after, divided by the answers in between. One worker, pinned to one core; the load is pinned to another.",
-    "Rounds are interleaved: in each round every contender answers for 40 ms after a warm-up of 200 requests, outcome by \
-     outcome, in another order each round. The cost is the difference to `none` in the same round and outcome: median, and \
-     inter-quartile range. The first round does not count.",
+    "Rounds are interleaved: in each round every contender answers for 15 ms after a warm-up of 100 requests, outcome by \
+     outcome, in another order each round, and `none` answers as long just before each of them. The cost is the difference of \
+     the two: its median over the rounds, and its inter-quartile range. The first round does not count.",
     "A measurement is disturbed when other work had the core of Envoy or of the load for more than 2 % of its time (the waits in \
      `schedstat`). It is then taken again, twice at most, and the least disturbed one counts. The table says how many stayed \
      disturbed: figures of a run with many are no figures.",

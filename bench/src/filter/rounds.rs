@@ -14,7 +14,7 @@ use crate::filter::requests::{Outcome, Requests};
 use crate::filter::stand::Stand;
 
 /// Answers before each measurement: they bring back what the contenders between drove out of the caches.
-const WARM_UP_ANSWERS: u64 = 200;
+const WARM_UP_ANSWERS: u64 = 100;
 
 /// A measurement counts as disturbed when others had the core of Envoy or of the load for more than this share of its time.
 const DISTURBED_SHARE: f64 = 0.02;
@@ -44,8 +44,10 @@ pub(crate) struct Cell {
 /// All measurements.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    /// Microseconds on a core per request, one figure for each round.
+    /// Microseconds on a core per request.
     pub(crate) by_cell: BTreeMap<Cell, Vec<f64>>,
+    /// Those over no filter at all, measured just before: one figure for each round.
+    pub(crate) over_none_by_cell: BTreeMap<Cell, Vec<f64>>,
     /// How many there are.
     pub(crate) taken: usize,
     /// How many of them others disturbed, retakes and all.
@@ -76,13 +78,18 @@ pub(crate) fn measure(stands: &[Stand], ids: &BTreeMap<usize, Ids>, effort: Effo
             let outcome = Outcome::ALL.get((turn + round) % Outcome::ALL.len()).copied();
             let mut in_outcome: Vec<_> =
                 lanes.iter_mut().filter(|lane| Some(lane.cell.outcome) == outcome).collect();
-            let lanes_count = in_outcome.len().max(1);
             // A third of the way on each time: who was early comes late, and none has the same one before it for long.
+            let lanes_count = in_outcome.len().max(1);
             in_outcome.rotate_left((round * (lanes_count / 3).max(1)) % lanes_count);
-            for lane in in_outcome {
+            let (mut none, others): (Vec<_>, Vec<_>) =
+                in_outcome.into_iter().partition(|lane| lane.cell.contender == Contender::None);
+            let none = none.first_mut().context("no Envoy without a filter")?;
+            for lane in others {
+                // What the machine does to one a moment later it does to the other, most likely.
+                let before = none.measure_in_peace(effort.slice).with_context(|| none.name())?;
                 let sample = lane.measure_in_peace(effort.slice).with_context(|| lane.name())?;
                 if !is_warm_up {
-                    rounds.push(lane.cell, &sample);
+                    rounds.push((none.cell, before), (lane.cell, sample));
                 }
             }
         }
@@ -128,10 +135,14 @@ impl Cell {
 // === impl Rounds ===
 
 impl Rounds {
-    fn push(&mut self, cell: Cell, sample: &Sample) {
-        self.by_cell.entry(cell).or_default().push(sample.cpu_us_per_request);
-        self.taken += 1;
-        self.disturbed += usize::from(sample.disturbed_share > DISTURBED_SHARE);
+    fn push(&mut self, none: (Cell, Sample), other: (Cell, Sample)) {
+        let over_none = other.1.cpu_us_per_request - none.1.cpu_us_per_request;
+        self.over_none_by_cell.entry(other.0).or_default().push(over_none);
+        for (cell, sample) in [none, other] {
+            self.by_cell.entry(cell).or_default().push(sample.cpu_us_per_request);
+            self.taken += 1;
+            self.disturbed += usize::from(sample.disturbed_share > DISTURBED_SHARE);
+        }
     }
 }
 

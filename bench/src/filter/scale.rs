@@ -26,7 +26,7 @@ pub(crate) struct Scale {
 }
 
 /// How long a contender answers in one round. Many short turns see more of the machine's moods than a few long ones.
-const SLICE: Duration = Duration::from_millis(40);
+const SLICE: Duration = Duration::from_millis(15);
 
 // === impl Scale ===
 
@@ -35,7 +35,7 @@ impl Scale {
     pub(crate) const QUICK: Self = Self {
         sizes: &[10, 1_000, 1_000_000],
         limits: Limits::QUICK,
-        effort: Effort { rounds: 12, slice: SLICE },
+        effort: Effort { rounds: 25, slice: SLICE },
         effort_of_two_workers: None,
         windows: Windows { windows: 3, reloads: 2 },
         reloads: 30,
@@ -45,8 +45,8 @@ impl Scale {
     pub(crate) const FULL: Self = Self {
         sizes: &[10, 100, 1_000, 10_000, 100_000, 1_000_000],
         limits: Limits::FULL,
-        effort: Effort { rounds: 40, slice: SLICE },
-        effort_of_two_workers: Some(Effort { rounds: 15, slice: SLICE }),
+        effort: Effort { rounds: 60, slice: SLICE },
+        effort_of_two_workers: Some(Effort { rounds: 25, slice: SLICE }),
         windows: Windows { windows: 7, reloads: 3 },
         reloads: 300,
         daemon_rounds: 30,
