@@ -5,8 +5,9 @@
 //! whose headers come later, and what it replaces is freed: no request holds rules. So two plugins of one proxy that
 //! shall have different rules need different names.
 //!
-//! A proxy does not tell when a plugin is gone, because the callback for it would cost every request. Its rules stay until
-//! the VM ends, at most those of [`MAX_PLUGINS`]; an empty configuration frees them.
+//! Known flaw: a proxy does not configure again what it still holds. If it goes back to the very bytes of an earlier
+//! configuration while a stream or a draining listener holds that one, the later rules go on serving. Rules of the daemon
+//! have their revision in them, so their bytes never come back; hand-written ones need another `revision`.
 
 use crate::abi::{MetricKind, Severity};
 use crate::configuration::{self, MAX_CONFIGURATION_BYTES};
