@@ -119,6 +119,13 @@ mod tests {
     }
 
     #[test]
+    fn of_many_texts_before_digits_as_many_as_can_are_kept_as_numbers() {
+        let of_letter = |letter: char| (0..1_000).map(move |at| std::format!("{letter}{at:07}"));
+        // Of 20 letters 16 are runs, and the ids of four are whole, 9 bytes each.
+        assert!(check(('A'..='T').flat_map(of_letter), &[]) < 2.0);
+    }
+
+    #[test]
     fn ids_that_cluster_where_others_are_far_are_still_found_at_once() {
         let near = (0..100_000).map(|at| at * 3);
         let far = (1..100).map(|at| at * 100_000_000_000_000_000);

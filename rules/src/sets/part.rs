@@ -9,6 +9,7 @@ use crate::order::sort_by;
 use crate::wire::{Reader, Writer};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// Digits of the longest number that always fits 64 bits.
 const MAX_DIGITS: usize = 19;
@@ -188,27 +189,31 @@ fn split(set: &IdSet) -> (NumbersByPrefix<'_>, IdsByLength<'_>) {
     while let Some(id) = ids.next() {
         let (prefix, digits) = id.split_at(prefix_len(id));
         let key = (id.len(), prefix);
-        match number(digits) {
-            Some(number) if by_prefix.len() < MAX_PREFIXES_COUNTED || by_prefix.contains_key(&key) => {
-                let numbers = by_prefix.entry(key).or_default();
+        if let Some(number) = number(digits)
+            && (by_prefix.len() < MAX_PREFIXES_COUNTED || by_prefix.contains_key(&key))
+        {
+            let numbers = by_prefix.entry(key).or_default();
+            numbers.push(number);
+            // Most ids are like the one before them.
+            while let Some(number) = ids.peek().and_then(|next| number_like(next, id.len(), prefix)) {
                 numbers.push(number);
-                // Most ids are like the one before them.
-                while let Some(number) = ids.peek().and_then(|next| number_like(next, id.len(), prefix)) {
-                    numbers.push(number);
-                    ids.next();
-                }
+                ids.next();
             }
-            _ => whole.entry(id.len()).or_default().push(id),
         }
     }
-    let mut sizes: Vec<usize> = by_prefix.values().map(Vec::len).collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let least = sizes.get(MAX_PREFIXES).map_or(0, |too_small| too_small + 1);
-    let few: Vec<(usize, &[u8])> =
-        by_prefix.iter().filter(|(_, numbers)| numbers.len() < least).map(|(key, _)| *key).collect();
-    for key in few {
-        by_prefix.remove(&key);
-        whole.entry(key.0).or_default().extend(ids_like(set, key.0, key.1));
+    let mut by_size: Vec<(Reverse<usize>, (usize, &[u8]))> =
+        by_prefix.iter().map(|(key, numbers)| (Reverse(numbers.len()), *key)).collect();
+    sort_by(&mut by_size, Ord::cmp);
+    for (_, key) in by_size.iter().skip(MAX_PREFIXES) {
+        by_prefix.remove(key);
+    }
+    if by_prefix.values().map(Vec::len).sum::<usize>() < set.len() {
+        for id in set.iter() {
+            let (prefix, digits) = id.split_at(prefix_len(id));
+            if number(digits).is_none() || !by_prefix.contains_key(&(id.len(), prefix)) {
+                whole.entry(id.len()).or_default().push(id);
+            }
+        }
     }
     (by_prefix, whole)
 }
