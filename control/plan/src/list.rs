@@ -97,14 +97,14 @@ pub fn parse_list(text: &str) -> Result<IdSet, Vec<Problem>> {
 /// The text of a list: what [`parse_list`] reads the same ids from. Ids that are not UTF-8 cannot come from a list.
 #[must_use]
 pub fn write_list(ids: &IdSet) -> String {
-    let mut text = String::with_capacity(ids.iter().map(|id| id.len() + 1).sum());
+    let mut text = String::with_capacity(written_bytes(ids));
     let first = ids.iter().next().map(String::from_utf8_lossy);
     if first.is_some_and(|id| is_heading(&id)) {
         text.push_str(HEADING);
         text.push('\n');
     }
     for id in ids.iter().map(String::from_utf8_lossy) {
-        if !id.contains([',', '"']) && !id.starts_with('#') {
+        if !needs_quotes(id.as_bytes()) {
             text.push_str(&id);
         } else {
             text.extend(["\"", &id.replace('"', "\"\""), "\""]);
@@ -112,6 +112,17 @@ pub fn write_list(ids: &IdSet) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Bytes of the text of a list, but for a heading.
+pub(crate) fn written_bytes(ids: &IdSet) -> usize {
+    let quotes =
+        |id: &[u8]| if needs_quotes(id) { 2 + id.iter().filter(|byte| **byte == b'"').count() } else { 0 };
+    ids.iter().map(|id| id.len() + quotes(id) + 1).sum()
+}
+
+fn needs_quotes(id: &[u8]) -> bool {
+    id.starts_with(b"#") || id.iter().any(|byte| matches!(byte, b',' | b'"'))
 }
 
 /// The address of a list's content: the SHA-256, in hex, of its ids in ascending order, each with a line feed after it.

@@ -277,3 +277,10 @@ fn a_scope_alone_is_read_with_paths_that_begin_with_scope() {
     assert!(told[0].starts_with("scope.inclde: is no known field; did you mean \"include\"?"), "{told:?}");
     assert!(told[1].starts_with("scope.include.teller: string \"T1\" is not what belongs here"), "{told:?}");
 }
+
+#[test]
+fn a_list_that_quotes_make_too_long_to_be_read_again_is_refused() {
+    let ids: IdSet = (0..3_600_000).map(|at| format!("A\"{at:013}")).collect();
+    let refusal = check_list(&Arc::new(ids)).unwrap_err().to_string();
+    assert!(refusal.contains("68400003 bytes, over the limit of 67108864"), "{refusal}");
+}

@@ -1,7 +1,7 @@
 //! What is right must also fit: the rules of the last stage are the largest that a plan leads to.
 
 use crate::compile::{ServiceRules, rule_set, table};
-use crate::list::MAX_LIST_BYTES;
+use crate::list::{MAX_LIST_BYTES, written_bytes};
 use crate::model::ReleasePlan;
 use crate::problem::{Problem, Problems};
 use crate::snapshot::{ResolvedIds, ResolvedScope};
@@ -25,14 +25,26 @@ const MANY_RULES_BYTES: usize = MAX_RULES_BYTES / 5 * 4;
 /// More bytes than an id takes beside its own, in whatever form.
 const MOST_BESIDE_ID: usize = 4;
 
+/// Bytes of the line that a written list may begin with.
+const MOST_OF_HEADING: usize = 3;
+
 /// What to do about rules that are too large.
 const CURE: &str = "use shorter or fewer ids, or branches or a percentage in their place";
 
 /// Refuses a list that alone is more than proxies load.
 ///
 /// # Errors
-/// When rules with these ids and no others are over [`MAX_RULES_BYTES`]. The path is always `list`.
+/// When rules with these ids and no others are over [`MAX_RULES_BYTES`], or the list as it is stored, with quotes where ids
+/// need them, is over [`MAX_LIST_BYTES`] and could not be read again. The path is always `list`.
 pub fn check_list(ids: &Arc<IdSet>) -> Result<(), Problem> {
+    // A heading may come on top.
+    let stored = written_bytes(ids) + MOST_OF_HEADING;
+    if stored > MAX_LIST_BYTES {
+        let message = format!(
+            "stored with quotes around its ids, the list takes {stored} bytes, over the limit of {MAX_LIST_BYTES}; {CURE}"
+        );
+        return Err(Problem::error("list", message));
+    }
     let most: usize = ids.iter().map(|id| id.len() + MOST_BESIDE_ID).sum();
     if most <= MANY_RULES_BYTES {
         return Ok(());
