@@ -201,8 +201,7 @@ fn split(set: &IdSet) -> (NumbersByPrefix<'_>, IdsByLength<'_>) {
             }
         }
     }
-    let mut by_size: Vec<(Reverse<usize>, (usize, &[u8]))> =
-        by_prefix.iter().map(|(key, numbers)| (Reverse(numbers.len()), *key)).collect();
+    let mut by_size: Vec<_> = by_prefix.iter().map(|(key, numbers)| (Reverse(numbers.len()), *key)).collect();
     sort_by(&mut by_size, Ord::cmp);
     for (_, key) in by_size.iter().skip(MAX_PREFIXES) {
         by_prefix.remove(key);
