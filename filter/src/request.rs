@@ -19,7 +19,7 @@ use crate::header_map::{AUTHORITY, pairs};
 use crate::host;
 use crate::metrics;
 use crate::vm::{self, Metrics, Serving};
-use graylane_rules::{Decision, Edit, Reason};
+use graylane_rules::{Decision, Edit, Reason, Values};
 
 /// Decides for the request whose headers came, and makes its output header what it has to be.
 #[inline]
@@ -39,12 +39,11 @@ fn steer(Serving { rules, counters, lengths }: &Serving, metrics: &mut Metrics) 
         // Nothing is known of the request, so it is stable.
         return remove(rules.output_header());
     };
-    let mut host: &[u8] = &[];
-    let values = rules.values(pairs(&headers, *lengths).inspect(|(name, value)| {
-        if *name == AUTHORITY {
-            host = value;
-        }
-    }));
+    let (mut host, mut values) = (&[][..], Values::default());
+    pairs(&headers, *lengths).for_each(|(name, value)| match name {
+        AUTHORITY => host = value,
+        _ => rules.read_header(&mut values, name, value),
+    });
     let decision = rules.decide(host, &values);
     match values.edit(&decision) {
         Edit::Keep => {}

@@ -1,35 +1,10 @@
 //! The decision: stable, or one version. No allocation, no error.
 
-use crate::host_index::is_same;
-use crate::limits::{MAX_DIMENSIONS, MAX_NAME_BYTES, MAX_VALUE_BYTES};
+use crate::limits::{MAX_NAME_BYTES, MAX_VALUE_BYTES};
 use crate::loaded::{LoadedService, LoadedTable, Rules};
 use crate::model::{Action, Entry, Percent};
+use crate::values::Values;
 use crate::xxh64::xxh64;
-
-/// What a request's headers say of its dimensions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values<'a> {
-    /// The value of each dimension that is present, trimmed, in the rule set's order.
-    by_dimension: [Option<&'a [u8]>; MAX_DIMENSIONS],
-    /// Whether a dimension's header occurs more than once.
-    is_ambiguous: bool,
-    /// Whether a value is longer than [`MAX_VALUE_BYTES`], which makes its dimension absent.
-    is_oversize: bool,
-    /// What the caller sent in the output header.
-    incoming: Incoming<'a>,
-}
-
-/// What the caller sent in the output header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Incoming<'a> {
-    /// Nothing.
-    #[default]
-    Absent,
-    /// One value.
-    Once(&'a [u8]),
-    /// More than one value.
-    Repeated,
-}
 
 /// Which version a request gets, and why.
 #[derive(Clone, Copy, Debug)]
@@ -66,43 +41,9 @@ pub enum Level {
     All,
 }
 
-/// What has to happen to the output header of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit<'r> {
-    /// Nothing: it is as it has to be.
-    Keep,
-    /// It has to carry this value alone.
-    Set(&'r str),
-    /// It has to go.
-    Remove,
-}
-
 // === impl Rules ===
 
 impl Rules {
-    /// Reads what the decision needs from a request's headers. Names compare without case.
-    pub fn values<'a>(&self, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Values<'a> {
-        let mut values = Values::default();
-        let mut seen = [false; MAX_DIMENSIONS];
-        headers.into_iter().for_each(|(name, value)| {
-            let known = self.dimensions.iter().position(|known| is_name(known.header.as_bytes(), name));
-            if let Some(at) = known {
-                if let (Some(seen), Some(slot)) = (seen.get_mut(at), values.by_dimension.get_mut(at)) {
-                    values.is_ambiguous |= core::mem::replace(seen, true);
-                    let value = trimmed(value);
-                    values.is_oversize |= value.len() > MAX_VALUE_BYTES;
-                    *slot = (1..=MAX_VALUE_BYTES).contains(&value.len()).then_some(value);
-                }
-            } else if is_name(self.output_header.as_bytes(), name) {
-                values.incoming = match values.incoming {
-                    Incoming::Absent => Incoming::Once(value),
-                    Incoming::Once(_) | Incoming::Repeated => Incoming::Repeated,
-                };
-            }
-        });
-        values
-    }
-
     /// Decides for a request to `host` (`:authority` as it came) with these values.
     #[must_use]
     pub fn decide(&self, host: &[u8], values: &Values<'_>) -> Decision<'_> {
@@ -120,7 +61,7 @@ impl Rules {
             return Decision { service: None, version: None, header: None, reason: Reason::NoService };
         };
         let reason = match service.release.as_ref().and_then(|(_, table)| self.tables.get(*table)) {
-            _ if values.is_ambiguous => Reason::Ambiguous,
+            _ if values.is_ambiguous() => Reason::Ambiguous,
             Some(table) => self.search(table, values, &mut watch),
             None => Reason::NoEntry,
         };
@@ -145,66 +86,21 @@ impl Rules {
         values: &Values<'_>,
         watch: &mut impl FnMut(Level, Entry, bool),
     ) -> Reason {
-        let mut ends_with = |level, entry: Entry| {
+        let levels = (0..).zip(&table.levels).filter_map(|(level, groups)| {
+            let id = values.get(usize::from(level))?;
+            let (entry, _) = groups.iter().find(|(_, set)| self.set_contains(*set, id))?;
+            Some((Level::Dimension(level), *entry))
+        });
+        let mut met = levels.chain(table.all.map(|entry| (Level::All, entry)));
+        let last = met.find(|(level, entry)| {
             let ends = match entry.action {
                 Action::Exclude | Action::Gray => true,
-                Action::Percent(percent) => values.key().is_some_and(|key| takes(percent, &table.plan, key)),
+                Action::Percent(percent) => takes(percent, &table.plan, values),
             };
-            watch(level, entry, ends);
+            watch(*level, *entry, ends);
             ends
-        };
-        for (level, (groups, value)) in (0..).zip(table.levels.iter().zip(&values.by_dimension)) {
-            let Some(id) = value else { continue };
-            let group = groups.iter().find(|(_, set)| self.set_contains(*set, id));
-            if let Some((entry, _)) = group
-                && ends_with(Level::Dimension(level), *entry)
-            {
-                return Reason::Entry(Level::Dimension(level), *entry);
-            }
-        }
-        match table.all {
-            Some(entry) if ends_with(Level::All, entry) => Reason::Entry(Level::All, entry),
-            _ => Reason::NoEntry,
-        }
-    }
-}
-
-// === impl Values ===
-
-impl<'a> Values<'a> {
-    /// The value of a dimension, when it is present.
-    #[must_use]
-    pub fn get(&self, dimension: usize) -> Option<&'a [u8]> {
-        self.by_dimension.get(dimension).copied().flatten()
-    }
-
-    /// Whether a dimension's header occurs more than once.
-    #[must_use]
-    pub fn is_ambiguous(&self) -> bool {
-        self.is_ambiguous
-    }
-
-    /// Whether a dimension counts as absent because its value is longer than [`MAX_VALUE_BYTES`].
-    #[must_use]
-    pub fn is_oversize(&self) -> bool {
-        self.is_oversize
-    }
-
-    /// What percentages go by: the value of the most specific dimension that is present.
-    #[must_use]
-    pub fn key(&self) -> Option<&'a [u8]> {
-        self.by_dimension.iter().copied().flatten().next()
-    }
-
-    /// What has to happen to the output header, so that the upstream and the routes see `decision` and nothing else.
-    #[must_use]
-    pub fn edit<'r>(&self, decision: &Decision<'r>) -> Edit<'r> {
-        match (decision.header, self.incoming) {
-            (None, Incoming::Absent) => Edit::Keep,
-            (None, _) => Edit::Remove,
-            (Some(version), Incoming::Once(value)) if version.as_bytes() == value => Edit::Keep,
-            (Some(version), _) => Edit::Set(version),
-        }
+        });
+        last.map_or(Reason::NoEntry, |(level, entry)| Reason::Entry(level, entry))
     }
 }
 
@@ -218,9 +114,12 @@ impl Reason {
     }
 }
 
-/// Whether a percentage takes `key`. The bucket is XXH64 of plan, a zero byte and key, modulo 10,000: so one key is on
-/// the same side for all services of a plan, and a larger percentage keeps everybody whom a smaller one took.
-pub(crate) fn takes(percent: Percent, plan: &str, key: &[u8]) -> bool {
+/// Whether a percentage takes a request. The bucket is XXH64 of plan, a zero byte and the request's key, modulo 10,000:
+/// so one key is on the same side for all services of a plan, and a larger percentage keeps everybody whom a smaller one
+/// took.
+#[inline(never)]
+fn takes(percent: Percent, plan: &str, values: &Values<'_>) -> bool {
+    let Some(key) = values.key() else { return false };
     let mut salted = [0; MAX_NAME_BYTES + 1 + MAX_VALUE_BYTES];
     let (salt, rest) = salted.split_at_mut(plan.len().min(MAX_NAME_BYTES));
     salt.copy_from_slice(plan.as_bytes().get(..salt.len()).unwrap_or_default());
@@ -261,34 +160,9 @@ fn colon_in(bytes: [u8; 8]) -> Option<usize> {
     (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
-/// `value` without the spaces and tabs around it.
-fn trimmed(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
-}
-
-/// Whether `name` is the `known` one, in any case. Proxies write names in lower case, as the known one is.
-#[inline]
-fn is_name(known: &[u8], name: &[u8]) -> bool {
-    known.len() == name.len()
-        && (is_same(known, name) || may_be_name(known, name) && known.eq_ignore_ascii_case(name))
-}
-
-/// Whether the last bytes of two names are the same but for the bit that makes letters lower case.
-fn may_be_name(known: &[u8], name: &[u8]) -> bool {
-    match (known.last_chunk(), name.last_chunk()) {
-        (Some(known), Some(name)) => {
-            (u64::from_le_bytes(*known) ^ u64::from_le_bytes(*name)) & !0x2020_2020_2020_2020 == 0
-        }
-        _ => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{trimmed, without_port};
+    use super::without_port;
 
     #[test]
     fn ports_are_removed() {
@@ -311,12 +185,5 @@ mod tests {
         fn the_first_colon_is_found(text in proptest::collection::vec(b'9'..=b';', 0..40)) {
             assert_eq!(super::first_colon(&text), text.iter().position(|byte| *byte == b':'));
         }
-    }
-
-    #[test]
-    fn only_spaces_and_tabs_around_are_trimmed() {
-        assert_eq!(trimmed(b" \tT 1\t "), b"T 1");
-        assert_eq!(trimmed(b" \t "), b"");
-        assert_eq!(trimmed(b"\xa0T1\n"), b"\xa0T1\n");
     }
 }

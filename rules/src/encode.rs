@@ -1,4 +1,7 @@
 //! From plain data to bytes. The same content gives the same bytes, in whatever order it was put together.
+//!
+//! Its functions stay apart (`inline(never)`), as do those of other code that runs once for each rule set: a proxy compiles each
+//! function of the filter by itself, and takes megabytes for a large one that it does not give back.
 
 use crate::id_set::IdSet;
 use crate::limits::*;
@@ -82,6 +85,7 @@ fn encode_with(rules: &RuleSet, revision: u64, write_set: WriteSet) -> Result<Ve
     Ok(header.bytes)
 }
 
+#[inline(never)]
 fn content(rules: &RuleSet, write_set: WriteSet) -> Result<Vec<u8>, EncodeError> {
     let mut services: Vec<&Service> = rules.services.iter().collect();
     sort_by(&mut services, |a, b| a.name.cmp(&b.name));
@@ -127,6 +131,7 @@ struct Numbering<K>(Vec<(K, u32)>);
 // === impl Shared ===
 
 impl<'a> Shared<'a> {
+    #[inline(never)]
     fn of(rules: &RuleSet, services: &[&'a Service]) -> Result<Self, EncodeError> {
         let mut shared = Self::default();
         for service in services {
@@ -141,6 +146,7 @@ impl<'a> Shared<'a> {
         Ok(shared)
     }
 
+    #[inline(never)]
     fn table(&mut self, table: &'a Table, dimensions: usize) -> Result<u32, EncodeError> {
         check_table(table, dimensions)?;
         let mut out = Writer::default();
@@ -179,6 +185,7 @@ impl<'a> Shared<'a> {
 
 impl<K: Clone + Ord> Numbering<K> {
     /// The number of a key, which is the next one if the key is new; and whether it is.
+    #[inline(never)]
     fn number(&mut self, key: &K) -> (u32, bool) {
         let next = self.0.len() as u32;
         match self.0.binary_search_by(|(known, _)| known.cmp(key)) {
@@ -208,6 +215,7 @@ fn write_entry(out: &mut Writer, entry: Entry) {
     out.u8(entry.stage);
 }
 
+#[inline(never)]
 fn write_service(out: &mut Writer, service: &Service, table: u32) {
     out.text(&service.name);
     out.text(&service.stable);
@@ -223,6 +231,7 @@ fn write_service(out: &mut Writer, service: &Service, table: u32) {
     }
 }
 
+#[inline(never)]
 fn check_names(rules: &RuleSet, services: &[&Service]) -> Result<(), EncodeError> {
     within("dimensions", rules.dimensions.len(), MAX_DIMENSIONS)?;
     within("services", services.len(), MAX_SERVICES)?;
@@ -247,6 +256,7 @@ fn check_names(rules: &RuleSet, services: &[&Service]) -> Result<(), EncodeError
     once("host", &mut services.iter().flat_map(|service| &service.hosts))
 }
 
+#[inline(never)]
 fn check_table(table: &Table, dimensions: usize) -> Result<(), EncodeError> {
     let dangling = |what| Err(EncodeError::Dangling { what, plan: table.plan.clone() });
     valid("plan", &table.plan, is_name)?;
@@ -283,6 +293,7 @@ fn valid(what: &'static str, value: &str, is_valid: fn(&str) -> bool) -> Result<
     if is_valid(value) { Ok(()) } else { Err(EncodeError::Invalid { what, value: value.to_owned() }) }
 }
 
+#[inline(never)]
 fn once(what: &'static str, values: &mut dyn Iterator<Item = &String>) -> Result<(), EncodeError> {
     let mut values: Vec<&String> = values.collect();
     sort_by(&mut values, Ord::cmp);

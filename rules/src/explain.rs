@@ -1,8 +1,9 @@
 //! Why a request gets its version, told with names.
 
-use crate::decide::{Decision, Level, Reason, Values};
+use crate::decide::{Decision, Level, Reason};
 use crate::loaded::{LoadedTable, Rules};
 use crate::model::{Action, Entry};
+use crate::values::Values;
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

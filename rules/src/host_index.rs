@@ -1,11 +1,8 @@
 //! Finds a host among many, whatever its case, with one look.
 
+use crate::words::{caseless, last_word};
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// The lower-case bit of eight ASCII letters. It also maps some other characters onto each other, which only makes
-/// their hosts share a place.
-const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// An odd number with bits all over: 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -55,31 +52,15 @@ fn probe(host: &[u8], slots: usize) -> impl Iterator<Item = usize> + use<> {
 #[inline]
 fn hash(host: &[u8]) -> u64 {
     let (words, _) = host.as_chunks::<8>();
-    // The last eight bytes may overlap the words before them, which is quicker than to fill up what is left.
-    let last = host.last_chunk().map_or_else(|| short(host), |last| u64::from_le_bytes(*last));
     let mut factor = SPREAD;
-    let sum = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]).fold(0_u64, |sum, word| {
-        factor = factor.wrapping_add(2 * SPREAD_STEP);
-        sum.wrapping_add((word | LOWER).wrapping_mul(factor))
-    });
+    let sum = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last_word(host)]).fold(
+        0_u64,
+        |sum, word| {
+            factor = factor.wrapping_add(2 * SPREAD_STEP);
+            sum.wrapping_add(caseless(word).wrapping_mul(factor))
+        },
+    );
     (sum ^ (sum >> 32)).wrapping_mul(SPREAD)
-}
-
-/// Fewer than eight bytes as a word.
-fn short(host: &[u8]) -> u64 {
-    host.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// Whether two texts are the same, eight bytes at once; in the sandbox the usual way is one by one.
-#[inline]
-pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    let words = || one.as_chunks().0.iter().zip(other.as_chunks().0);
-    one.len() == other.len()
-        && match (one.last_chunk(), other.last_chunk()) {
-            (Some(a), Some(b)) => word(a) == word(b) && words().all(|(a, b)| word(a) == word(b)),
-            _ => one == other,
-        }
 }
 
 #[cfg(test)]

@@ -30,10 +30,12 @@ mod order;
 mod sets;
 #[cfg(feature = "testing")]
 pub mod strategies;
+mod values;
 mod wire;
+mod words;
 mod xxh64;
 
-pub use decide::{Decision, Edit, Incoming, Level, Reason, Values};
+pub use decide::{Decision, Level, Reason};
 pub use encode::{EncodeError, encode, encode_few};
 pub use explain::{Explanation, Step, Verdict};
 pub use id_set::{IdSet, IdSetBuilder};
@@ -43,4 +45,5 @@ pub use model::{
     Action, Dimension, Entry, Group, Percent, Release, RuleSet, Service, Table, is_header_name, is_host,
     is_name,
 };
+pub use values::{Edit, Incoming, Values};
 pub use xxh64::xxh64;

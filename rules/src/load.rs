@@ -6,6 +6,7 @@ use crate::loaded::{LoadedService, LoadedTable, Rules};
 use crate::model::{Action, Dimension, Entry, Percent, is_header_name, is_host, is_name};
 use crate::order::sort_by;
 use crate::sets::Set;
+use crate::values::HeaderNames;
 use crate::wire::{FORMAT, HASHED_HEADER_BYTES, HEADER_BYTES, MAGIC, Reader};
 use crate::xxh64::xxh64;
 use alloc::string::String;
@@ -94,6 +95,8 @@ impl Rules {
             return Err(LoadError::Invalid { what: "services", offset });
         }
         let host_index = HostIndex::new(service_by_host.iter().map(|(host, _)| host.as_bytes()));
+        let names = dimensions.iter().map(|dimension| dimension.header.as_str());
+        let header_names = HeaderNames::new(names.chain([output_header.as_str()]));
         let Head { revision, content_hash, .. } = head;
         Ok(Self {
             bytes,
@@ -102,6 +105,7 @@ impl Rules {
             tenant,
             dimensions,
             output_header,
+            header_names,
             sets,
             tables,
             services,
@@ -169,6 +173,7 @@ fn times<T>(count: usize, mut read: impl FnMut() -> Result<T, LoadError>) -> Res
     Ok(items)
 }
 
+#[inline(never)]
 fn read_dimensions(reader: &mut Reader<'_>) -> Result<Vec<Dimension>, LoadError> {
     let count = reader.u8("dimensions")?;
     let count = reader.count("dimensions", u32::from(count), MAX_DIMENSIONS)?;
@@ -178,6 +183,7 @@ fn read_dimensions(reader: &mut Reader<'_>) -> Result<Vec<Dimension>, LoadError>
     })
 }
 
+#[inline(never)]
 fn read_table(reader: &mut Reader<'_>, (dimensions, sets): (usize, usize)) -> Result<LoadedTable, LoadError> {
     let plan = reader.text("plan", is_name)?;
     let count = reader.u8("stages")?;
@@ -190,6 +196,7 @@ fn read_table(reader: &mut Reader<'_>, (dimensions, sets): (usize, usize)) -> Re
     Ok(LoadedTable { plan, stages, levels, all })
 }
 
+#[inline(never)]
 fn read_groups(
     reader: &mut Reader<'_>,
     stages: usize,
@@ -226,6 +233,7 @@ fn read_entry(reader: &mut Reader<'_>, stages: usize) -> Result<Entry, LoadError
     }
 }
 
+#[inline(never)]
 fn read_service(
     reader: &mut Reader<'_>,
     tables: usize,

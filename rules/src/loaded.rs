@@ -1,9 +1,11 @@
 //! A rule set that was loaded: what it holds, and the way back to plain data.
 
-use crate::host_index::{HostIndex, is_same};
+use crate::host_index::HostIndex;
 use crate::id_set::IdSet;
 use crate::model::{Dimension, Entry, Group, Release, RuleSet, Service, Table};
 use crate::sets::Set;
+use crate::values::HeaderNames;
+use crate::words::is_same_caseless;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,6 +20,7 @@ pub struct Rules {
     pub(crate) tenant: String,
     pub(crate) dimensions: Vec<Dimension>,
     pub(crate) output_header: String,
+    pub(crate) header_names: HeaderNames,
     pub(crate) sets: Vec<Set>,
     pub(crate) tables: Vec<LoadedTable>,
     pub(crate) services: Vec<LoadedService>,
@@ -122,9 +125,8 @@ impl Rules {
     #[inline]
     pub(crate) fn service_of(&self, host: &[u8]) -> Option<usize> {
         let mut places = self.host_index.places(host).filter_map(|place| self.service_by_host.get(place));
-        // Almost every caller writes a host as it is known; to compare without case takes longer.
-        let is_host = |known: &[u8]| is_same(known, host) || known.eq_ignore_ascii_case(host);
-        places.find(|(known, _)| is_host(known.as_bytes())).map(|(_, service)| *service as usize)
+        let found = places.find(|(known, _)| is_same_caseless(known.as_bytes(), host));
+        found.map(|(_, service)| *service as usize)
     }
 
     /// The hosts of the `number`-th service in ascending order.

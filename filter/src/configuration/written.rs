@@ -67,6 +67,7 @@ pub(super) fn encoded(mut fields: Fields<'_>) -> Result<Vec<u8>, ConfigurationEr
     Ok(encode_few(&rules, revision)?)
 }
 
+#[inline(never)]
 fn named_dimensions(written: Json<'_>) -> Result<Vec<Dimension>, ConfigurationError> {
     let mut dimensions = Vec::new();
     for (at, dimension) in written.list("dimensions", "a list of dimensions")?.into_iter().enumerate() {
@@ -84,6 +85,7 @@ fn named_dimensions(written: Json<'_>) -> Result<Vec<Dimension>, ConfigurationEr
 // === impl Place ===
 
 impl Place<'_> {
+    #[inline(never)]
     fn service(&mut self, mut fields: Fields<'_>) -> Result<Service, ConfigurationError> {
         let name = fields.need_text("name")?;
         let hosts = fields.need("hosts")?.texts(&fields.at("hosts"))?;
@@ -132,6 +134,7 @@ impl Place<'_> {
     }
 
     /// Adds the ids of each dimension's list with this action to the table. Says whether there is a list.
+    #[inline(never)]
     fn add(
         &mut self,
         table: &mut Table,
@@ -159,6 +162,7 @@ impl Place<'_> {
     }
 }
 
+#[inline(never)]
 fn percent(fields: &mut Fields<'_>) -> Result<Option<Percent>, ConfigurationError> {
     let percent = match fields.take("percent") {
         None => return Ok(None),

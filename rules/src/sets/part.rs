@@ -120,6 +120,7 @@ impl Set {
 // === impl Part ===
 
 impl Part {
+    #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Result<Self, LoadError> {
         let offset = reader.at();
         let invalid = LoadError::Invalid { what: "part of an id set", offset };
