@@ -25,7 +25,7 @@ use clap::Args;
 
 use crate::figures::Row;
 use crate::filter::contender::Contender;
-use crate::filter::costs::Costs;
+use crate::filter::costs::{Costs, Start};
 use crate::filter::ids::Ids;
 use crate::filter::reload::{Changing, Stall};
 use crate::filter::report::Found;
@@ -84,13 +84,13 @@ impl Filter {
         let machine = Machine::here();
         let scale = if self.quick { Scale::QUICK } else { Scale::FULL };
         let run = Run::new(scale)?;
-        let (costs, start_rss_kb) = run.costs(PINNED, scale.sizes, scale.effort)?;
+        let costs = run.costs(PINNED, scale.sizes, scale.effort)?;
         let costs_of_two = match scale.effort_of_two_workers {
-            Some(effort) => Some(run.costs(TWO_WORKERS, &run.ends(), effort)?.0),
+            Some(effort) => Some(run.costs(TWO_WORKERS, &run.ends(), effort)?),
             None => None,
         };
         let Reloads { stalls, served, memory } = run.reloads()?;
-        let found = Found { scale, costs, start_rss_kb, costs_of_two, stalls, served, memory };
+        let found = Found { scale, costs, costs_of_two, stalls, served, memory };
         found.report(machine)?.publish(&self.destinations)?;
         let failed: u64 = found.stalls.iter().map(|stall| stall.failed).sum();
         ensure!(failed == 0, "{failed} requests failed during reloads");
@@ -117,20 +117,29 @@ impl Run {
         self.ids_by_size.values().next_back().context("there is no size")
     }
 
-    /// Measures all contenders that can; also their memory before the rounds, in KiB.
-    fn costs(&self, place: Place, sizes: &[usize], effort: Effort) -> Result<(Costs, Vec<(String, u64)>)> {
-        self.tell(&format!("start the contenders, {} worker(s) each", place.workers));
+    /// Measures all contenders that can, started anew several times: where a process happens to lie in memory is a part of
+    /// what its requests cost.
+    fn costs(&self, place: Place, sizes: &[usize], effort: Effort) -> Result<Costs> {
+        let starts = (1..=effort.processes).map(|number| {
+            let (of, workers) = (effort.processes, place.workers);
+            self.tell(&format!("start the contenders, {workers} worker(s) each, {number} of {of}"));
+            self.start(place, sizes, effort)
+        });
+        Ok(Costs::new(&starts.collect::<Result<Vec<_>>>()?))
+    }
+
+    fn start(&self, place: Place, sizes: &[usize], effort: Effort) -> Result<Start> {
         let stands = self.stands(place, sizes)?;
-        self.tell(&format!("measure {} contenders", stands.len()));
         let rounds = match place.is_pinned {
             true => rounds::measure_pinned(&stands, &self.ids_by_size, effort)?,
             false => rounds::measure(&stands, &self.ids_by_size, effort)?,
         };
         std::thread::sleep(SETTLE);
-        let rss = stands.iter().map(|stand| process::rss_kb(stand.envoy.process_id()));
-        let rss = rss.collect::<Result<Vec<_>>>()?;
-        let before = stands.iter().map(|stand| (stand.name(), stand.rss_start_kb)).collect();
-        Ok((Costs::new(&rounds, &stands, &rss), before))
+        let memory_kb = stands.iter().map(|stand| {
+            let after = process::rss_kb(stand.envoy.process_id())?;
+            Ok(((stand.contender, stand.ids), [stand.rss_start_kb, after]))
+        });
+        Ok(Start { memory_kb: memory_kb.collect::<Result<_>>()?, rounds })
     }
 
     fn stands(&self, place: Place, sizes: &[usize]) -> Result<Vec<Stand>> {

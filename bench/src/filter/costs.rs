@@ -1,6 +1,6 @@
 //! What the rounds sum up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -8,8 +8,16 @@ use crate::filter::contender::Contender;
 use crate::filter::report::mebibytes;
 use crate::filter::requests::Outcome;
 use crate::filter::rounds::{Cell, Rounds};
-use crate::filter::stand::Stand;
 use crate::table::Table;
+
+/// What one start of all contenders brought: each in a process of its own.
+#[derive(Default)]
+pub(crate) struct Start {
+    /// The measurements.
+    pub(crate) rounds: Rounds,
+    /// Memory of each process once it first answered, and after all rounds, in KiB; by contender and ids.
+    pub(crate) memory_kb: BTreeMap<(Contender, usize), [u64; 2]>,
+}
 
 /// A contender's cost in one outcome.
 #[derive(Debug, Clone, Serialize)]
@@ -22,11 +30,15 @@ pub(crate) struct Cost {
     pub(crate) outcome: &'static str,
     /// Microseconds on a core per request, median.
     pub(crate) cpu_us_per_request: f64,
-    /// Microseconds over no filter measured just before, median.
+    /// Microseconds over no filter measured just before, median over all rounds of all processes.
     pub(crate) over_none_us: f64,
     /// The inter-quartile range of that.
     pub(crate) spread_us: f64,
-    /// Memory after all rounds, in KiB.
+    /// The median of each process.
+    pub(crate) over_none_us_by_process: Vec<f64>,
+    /// Memory once it first answered, in KiB, median of the processes.
+    pub(crate) rss_start_kb: u64,
+    /// Memory after all rounds, in KiB, median of the processes.
     pub(crate) rss_kb: u64,
 }
 
@@ -42,19 +54,17 @@ pub(crate) struct Costs {
 
 impl Costs {
     /// Sums up.
-    pub(crate) fn new(rounds: &Rounds, stands: &[Stand], rss_kb: &[u64]) -> Self {
-        let mut by_cell = BTreeMap::new();
-        for (stand, &rss_kb) in stands.iter().zip(rss_kb) {
-            for outcome in stand.contender.outcomes() {
-                let cell = Cell { contender: stand.contender, ids: stand.ids, outcome };
-                if let Some(cost) = cost(rounds, cell, rss_kb) {
-                    by_cell.insert(cell, cost);
-                }
-            }
-        }
-        let Rounds { taken, disturbed, .. } = rounds;
-        let quiet =
-            format!("{disturbed} of {taken} measurements were disturbed by other work on their cores");
+    pub(crate) fn new(starts: &[Start]) -> Self {
+        let cells: BTreeSet<Cell> =
+            starts.iter().flat_map(|start| start.rounds.by_cell.keys().copied()).collect();
+        let by_cell = cells.into_iter().map(|cell| (cell, cost(starts, cell))).collect();
+        let sum =
+            |figure: fn(&Rounds) -> usize| starts.iter().map(|start| figure(&start.rounds)).sum::<usize>();
+        let (taken, disturbed) = (sum(|rounds| rounds.taken), sum(|rounds| rounds.disturbed));
+        let quiet = format!(
+            "{} processes of each; {disturbed} of {taken} measurements were disturbed by other work on their cores",
+            starts.len()
+        );
         Self { by_cell, quiet }
     }
 
@@ -65,7 +75,7 @@ impl Costs {
     }
 
     /// Memory: a line for each process.
-    pub(crate) fn memory_table(&self, start_rss_kb: &[(String, u64)]) -> Table {
+    pub(crate) fn memory_table(&self) -> Table {
         let head = ["contender", "ids", "at the start", "after all rounds", "over none", "over empty wasm"];
         let mut table = Table::new("Memory of one Envoy, in MiB", "", &head);
         let rss = |contender: Contender| {
@@ -76,10 +86,9 @@ impl Costs {
         };
         let (none, empty) = (rss(Contender::None), rss(Contender::Empty));
         for (cell, cost) in self.by_cell.iter().filter(|(cell, _)| cell.outcome == Outcome::Gray) {
-            let start = start_rss_kb.iter().find(|(name, _)| *name == cell.name()).map_or(0, |(_, kb)| *kb);
             let over = |base: u64| format!("{:+.1}", (cost.rss_kb as f64 - base as f64) / 1024.0);
             let ids = if cell.ids == 0 { String::new() } else { cell.ids.to_string() };
-            let figures = [mebibytes(start), mebibytes(cost.rss_kb), over(none), over(empty)];
+            let figures = [mebibytes(cost.rss_start_kb), mebibytes(cost.rss_kb), over(none), over(empty)];
             table.push([cost.contender.to_owned(), ids].into_iter().chain(figures));
         }
         table
@@ -90,7 +99,7 @@ impl Costs {
         let head = ["contender", "ids", "gray", "±", "stable", "±", "no-headers", "±", "no-rules", "±"];
         let note = format!(
             "Microseconds of CPU per request over no filter, measured just before: the median, and beside it the inter-quartile \
-             range over the rounds. The first line is no filter itself. {}.",
+             range, over all rounds. The first line is no filter itself. {}.",
             self.quiet
         );
         let mut table = Table::new(title, note, &head);
@@ -119,18 +128,29 @@ impl Costs {
     }
 }
 
-fn cost(rounds: &Rounds, cell: Cell, rss_kb: u64) -> Option<Cost> {
-    let cpu = rounds.by_cell.get(&cell)?;
-    let over = rounds.over_none_by_cell.get(&cell).map_or(&[][..], Vec::as_slice);
-    Some(Cost {
+fn cost(starts: &[Start], cell: Cell) -> Cost {
+    let of_all = |figures: fn(&Rounds) -> &BTreeMap<Cell, Vec<f64>>| -> Vec<Vec<f64>> {
+        starts.iter().filter_map(|start| figures(&start.rounds).get(&cell).cloned()).collect()
+    };
+    let over_by_process = of_all(|rounds| &rounds.over_none_by_cell);
+    let (cpu, over) = (of_all(|rounds| &rounds.by_cell).concat(), over_by_process.concat());
+    let memory = |at: fn(&[u64; 2]) -> u64| {
+        let key = (cell.contender, cell.ids);
+        let of_processes =
+            starts.iter().filter_map(|start| start.memory_kb.get(&key).map(|kb| at(kb) as f64));
+        quartile(&of_processes.collect::<Vec<_>>(), 2) as u64
+    };
+    Cost {
         contender: cell.contender.as_str(),
         ids: cell.ids,
         outcome: cell.outcome.as_str(),
-        cpu_us_per_request: thousandths(quartile(cpu, 2)),
-        over_none_us: thousandths(quartile(over, 2)),
-        spread_us: thousandths(quartile(over, 3) - quartile(over, 1)),
-        rss_kb,
-    })
+        cpu_us_per_request: thousandths(quartile(&cpu, 2)),
+        over_none_us: thousandths(quartile(&over, 2)),
+        spread_us: thousandths(quartile(&over, 3) - quartile(&over, 1)),
+        over_none_us_by_process: over_by_process.iter().map(|over| thousandths(quartile(over, 2))).collect(),
+        rss_start_kb: memory(|[start, _]| *start),
+        rss_kb: memory(|[_, after]| *after),
+    }
 }
 
 /// The quartile of this number (2 is the median), between its neighbours where it falls between two figures.
@@ -144,7 +164,7 @@ pub(crate) fn quartile(figures: &[f64], number: usize) -> f64 {
 }
 
 /// Nanoseconds are as fine as these figures are.
-fn thousandths(figure: f64) -> f64 {
+pub(crate) fn thousandths(figure: f64) -> f64 {
     (figure * 1e3).round() / 1e3
 }
 
@@ -160,12 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_is_the_median_of_the_differences() {
+    fn a_cost_is_the_median_over_the_rounds_of_all_processes() {
         let cell = Cell { contender: Contender::Empty, ids: 0, outcome: Outcome::Gray };
-        let by_cell = BTreeMap::from([(cell, vec![33.0, 63.0, 34.0])]);
-        let over_none_by_cell = BTreeMap::from([(cell, vec![3.0, 3.0, 4.0])]);
-        let rounds = Rounds { by_cell, over_none_by_cell, ..Rounds::default() };
-        let cost = cost(&rounds, cell, 7).unwrap();
-        assert_eq!((cost.cpu_us_per_request, cost.over_none_us, cost.spread_us), (34.0, 3.0, 0.5));
+        let start = |cpu: [f64; 3], over: [f64; 3], after: u64| Start {
+            rounds: Rounds {
+                by_cell: BTreeMap::from([(cell, cpu.to_vec())]),
+                over_none_by_cell: BTreeMap::from([(cell, over.to_vec())]),
+                ..Rounds::default()
+            },
+            memory_kb: BTreeMap::from([((Contender::Empty, 0), [5, after])]),
+        };
+        let starts = [start([33.0, 63.0, 34.0], [3.0, 3.0, 4.0], 7), start([35.0; 3], [5.0; 3], 9)];
+        let cost = cost(&starts, cell);
+        assert_eq!((cost.cpu_us_per_request, cost.over_none_us, cost.spread_us), (35.0, 4.5, 1.75));
+        assert_eq!(cost.over_none_us_by_process, [3.0, 5.0]);
+        assert_eq!((cost.rss_start_kb, cost.rss_kb), (5, 8));
     }
 }

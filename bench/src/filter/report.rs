@@ -21,8 +21,6 @@ pub(crate) struct Found {
     pub(crate) scale: Scale,
     /// With one worker.
     pub(crate) costs: Costs,
-    /// Memory before the rounds, by contender, in KiB.
-    pub(crate) start_rss_kb: Vec<(String, u64)>,
     /// With two workers.
     pub(crate) costs_of_two: Option<Costs>,
     /// Worst requests during reloads.
@@ -44,7 +42,7 @@ impl Found {
             targets::table(&targets),
             self.costs.table("CPU per request in µs over no filter, one worker"),
             self.left_out(),
-            self.costs.memory_table(&self.start_rss_kb),
+            self.costs.memory_table(),
             self.stall_table(),
             self.memory_table(),
             figures::table("From push to served, in milliseconds", &self.served),
@@ -161,15 +159,18 @@ pub(crate) fn mebibytes(kb: u64) -> String {
     format!("{:.1}", kb as f64 / 1024.0)
 }
 
-const METHOD: [&str; 10] = [
+const METHOD: [&str; 11] = [
     "One Envoy process for each contender and size, all from `envoy-configs/sidecar-outbound.yaml` with another filter in \
      Graylane's place and with routes that answer directly (`x-gray-version: v2` gets `gray`, all others `stable`), so that \
      the filter is what differs. `bench/peers/README.md` says what each contender is.",
     "CPU per request is the time that all threads of a process spent on a core (`schedstat`), read when it has come to rest \
      before and after, divided by the answers in between. One worker, pinned to one core; the load is pinned to another.",
+    "All contenders are started several times, each time in processes of their own, because where a process happens to lie in \
+     memory is a part of what its requests cost: the same module in two processes may differ by a fifth. The JSON rows \
+     have the median of each process.",
     "Rounds are interleaved: in each round every contender answers for 15 ms after a warm-up of 100 requests, outcome by \
      outcome, in another order each round, and `none` answers as long just before each of them. The cost is the difference of \
-     the two: its median over the rounds, and its inter-quartile range. The first round does not count.",
+     the two: its median over all rounds of all processes, and its inter-quartile range. The first round does not count.",
     "A measurement is disturbed when other work had the core of Envoy or of the load for more than 2 % of its time (the waits in \
      `schedstat`). It is then taken again, twice at most, and the least disturbed one counts. The table says how many stayed \
      disturbed: figures of a run with many are no figures.",
@@ -181,7 +182,7 @@ const METHOD: [&str; 10] = [
      `no-headers`: none of the three is sent. `no-rules`: as stable, to a host that no rule names.",
     "Ids are random eight-digit tellers with one letter before them; branches and regions have ten each. A contender that \
      cannot steer (`none`, `empty wasm`) gets gray requests that carry `x-gray-version: v2` already, for the same route.",
-    "Memory is `VmRSS` after all rounds and two seconds of rest.",
+    "Memory is `VmRSS` after all rounds and two seconds of rest, the median of the processes.",
     "Reloads: Envoy with one worker, not pinned, as a reload also keeps its main thread busy; the load on one core. Rules come \
      by a file that is moved into place (`path_config_source`), written before. A window with reloads and one of the same \
      length without take turns.",

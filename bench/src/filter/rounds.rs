@@ -24,7 +24,9 @@ const RETAKES_MAX: usize = 2;
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Rounds that count.
+    /// How often all contenders are started anew.
+    pub(crate) processes: usize,
+    /// Rounds that count, with each start.
     pub(crate) rounds: usize,
     /// How long a contender answers in one round.
     pub(crate) slice: Duration,

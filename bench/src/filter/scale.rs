@@ -13,9 +13,9 @@ pub(crate) struct Scale {
     pub(crate) sizes: &'static [usize],
     /// How far contenders are followed whose cost grows with ids.
     pub(crate) limits: Limits,
-    /// Rounds with one worker.
+    /// What is measured with one worker.
     pub(crate) effort: Effort,
-    /// Rounds with two workers, if there are any.
+    /// The same with two workers, if it is measured.
     pub(crate) effort_of_two_workers: Option<Effort>,
     /// Windows of the reload stall.
     pub(crate) windows: Windows,
@@ -35,7 +35,7 @@ impl Scale {
     pub(crate) const QUICK: Self = Self {
         sizes: &[10, 1_000, 1_000_000],
         limits: Limits::QUICK,
-        effort: Effort { rounds: 25, slice: SLICE },
+        effort: Effort { processes: 2, rounds: 9, slice: SLICE },
         effort_of_two_workers: None,
         windows: Windows { windows: 3, reloads: 2 },
         reloads: 30,
@@ -45,8 +45,8 @@ impl Scale {
     pub(crate) const FULL: Self = Self {
         sizes: &[10, 100, 1_000, 10_000, 100_000, 1_000_000],
         limits: Limits::FULL,
-        effort: Effort { rounds: 60, slice: SLICE },
-        effort_of_two_workers: Some(Effort { rounds: 25, slice: SLICE }),
+        effort: Effort { processes: 7, rounds: 15, slice: SLICE },
+        effort_of_two_workers: Some(Effort { processes: 3, rounds: 12, slice: SLICE }),
         windows: Windows { windows: 7, reloads: 3 },
         reloads: 300,
         daemon_rounds: 30,
