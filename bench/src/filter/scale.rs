@@ -35,7 +35,7 @@ impl Scale {
     pub(crate) const QUICK: Self = Self {
         sizes: &[10, 1_000, 1_000_000],
         limits: Limits::QUICK,
-        effort: Effort { processes: 2, rounds: 9, slice: SLICE },
+        effort: Effort { processes: 2, rounds: 7, slice: SLICE },
         effort_of_two_workers: None,
         windows: Windows { windows: 3, reloads: 2 },
         reloads: 30,
