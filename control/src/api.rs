@@ -37,6 +37,8 @@ use utoipa::OpenApi;
         orders::advance,
         orders::adjust,
         orders::rollback,
+        orders::pause,
+        orders::resume,
         orders::finish,
         rules::explain,
         rules::get,
@@ -66,6 +68,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/orders/{id}/advance", post(orders::advance))
         .route("/orders/{id}/adjust", post(orders::adjust))
         .route("/orders/{id}/rollback", post(orders::rollback))
+        .route("/orders/{id}/pause", post(orders::pause))
+        .route("/orders/{id}/resume", post(orders::resume))
         .route("/orders/{id}/finish", post(orders::finish))
         .route("/explain", get(rules::explain))
         .route("/tenants/{tenant}/rules", get(rules::get))

@@ -69,7 +69,7 @@ enum Command {
     /// Check, apply and read release plans
     #[command(subcommand)]
     Plan(plan::Plan),
-    /// Start, advance, adjust, roll back and finish release orders
+    /// Start, advance, adjust, pause, resume, roll back and finish release orders
     #[command(subcommand)]
     Order(order::OrderCommand),
     /// Upload and read named id lists

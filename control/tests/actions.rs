@@ -76,6 +76,24 @@ fn a_rollback_of_one_service_leaves_the_others_and_a_rollback_of_all_ends_the_or
 }
 
 #[test]
+fn a_paused_order_advances_no_more_until_it_is_resumed() {
+    let (daemon, _data) = started();
+    daemon.json(&["order", "start", "loan-2026-11"], "");
+    let paused = daemon.json(&["order", "pause", "1", "--reason", "month end", "--wait"], "");
+    assert_eq!(
+        (&paused["phase"], &paused["timeline"][1]["actor"]["reason"]),
+        (&json!("Paused"), &json!("month end"))
+    );
+    let refused = daemon.cli(&["order", "advance", "1"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("resume it first"), "{}", stderr(&refused));
+    assert_eq!(version(&daemon, "T0000017"), "v2", "the published rules stay");
+    assert_eq!(daemon.json(&["order", "pause", "1"], "")["version"], paused["version"], "idempotent");
+    assert_eq!(daemon.json(&["order", "resume", "1"], "")["phase"], "Running");
+    assert_eq!(daemon.json(&["order", "advance", "1"], "")["stage"]["name"], "pilot-branch");
+}
+
+#[test]
 fn an_acknowledged_action_survives_kill_minus_nine() {
     let (daemon, data) = started();
     daemon.json(&["list", "put", "pilots", "-f", "-"], "T7\nT8\n");

@@ -22,6 +22,9 @@ pub struct Order {
     pub lists_by_stage: Vec<BTreeMap<String, String>>,
     /// Where the order is in its life.
     pub phase: Phase,
+    /// The phase that a pause interrupts, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_in: Option<Phase>,
     /// The current stage: an index into the plan's stages.
     pub stage: usize,
     /// Since when it is the current stage.

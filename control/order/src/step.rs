@@ -27,6 +27,16 @@ pub enum Event {
         /// The content hash of each named list in the scope, by the list's name.
         lists: BTreeMap<String, String>,
     },
+    /// Advance no more; the published rules stay.
+    Pause {
+        /// Who says so.
+        actor: Actor,
+    },
+    /// End a pause.
+    Resume {
+        /// Who says so.
+        actor: Actor,
+    },
     /// Put services back to their baseline.
     Rollback {
         /// Who says so.
@@ -137,6 +147,7 @@ impl Order {
             content_hash,
             lists_by_stage,
             phase: Phase::Running,
+            paused_in: None,
             stage: 0,
             stage_since: now,
             adjusted: BTreeMap::new(),
@@ -158,6 +169,8 @@ impl Order {
         match event {
             Event::Advance { actor, seen } => self.advance(actor, seen, now),
             Event::Adjust { actor, scope, lists } => self.adjust(actor, *scope, lists, now),
+            Event::Pause { actor } => self.pause(actor, now),
+            Event::Resume { actor } => self.resume(actor, now),
             Event::Rollback { actor, services, keep_dependents } => {
                 self.roll_back(actor, &services, keep_dependents, now)
             }
@@ -205,6 +218,43 @@ impl Order {
         }
         next.note(now, actor, format!("adjusted the scope of stage {:?}", self.stage_name(self.stage)));
         Ok((next, vec![Effect::Publish]))
+    }
+
+    fn pause(&self, actor: Actor, now: Timestamp) -> Stepped {
+        check_reason(&actor)?;
+        match self.phase {
+            Phase::Running | Phase::AwaitingApproval => {}
+            // Whoever asks again because the answer was lost gets the same one.
+            Phase::Paused => return Ok((self.clone(), Vec::new())),
+            Phase::Retained => {
+                return self.refuse("be paused", "all its stages are done; finish it or roll it back");
+            }
+            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
+                return self.refuse("be paused", "it does not go forward any more");
+            }
+        }
+        let mut next = self.clone();
+        next.paused_in = Some(self.phase);
+        next.phase = Phase::Paused;
+        next.note(now, actor, "paused".into());
+        Ok((next, Vec::new()))
+    }
+
+    fn resume(&self, actor: Actor, now: Timestamp) -> Stepped {
+        check_reason(&actor)?;
+        match self.phase {
+            Phase::Paused => {}
+            Phase::Running | Phase::AwaitingApproval | Phase::Retained => {
+                return Ok((self.clone(), Vec::new()));
+            }
+            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
+                return self.refuse("be resumed", "start a new order");
+            }
+        }
+        let mut next = self.clone();
+        next.phase = next.paused_in.take().unwrap_or(Phase::Running);
+        next.note(now, actor, "resumed".into());
+        Ok((next, Vec::new()))
     }
 
     fn roll_back(&self, actor: Actor, chosen: &[String], keep_dependents: bool, now: Timestamp) -> Stepped {

@@ -64,6 +64,14 @@ fn finish(seen: Seen) -> Event {
     Event::Finish { actor: actor(), seen }
 }
 
+fn pause() -> Event {
+    Event::Pause { actor: actor() }
+}
+
+fn resume() -> Event {
+    Event::Resume { actor: actor() }
+}
+
 fn adjust() -> Event {
     let scope = Scope { all: true, ..Scope::default() };
     Event::Adjust { actor: actor(), scope: Box::new(scope), lists: BTreeMap::new() }
@@ -89,8 +97,9 @@ fn in_phase(phase: Phase) -> Order {
             order = in_phase(Phase::RollingBack).step(Event::Observed(ALL), at(2)).unwrap().0;
         }
         Phase::Finished => order = in_phase(Phase::Retained).step(finish(ALL), at(62)).unwrap().0,
-        // No event leads here before approvals and pausing exist; their answers are defined all the same.
-        Phase::AwaitingApproval | Phase::Paused => order.phase = phase,
+        Phase::Paused => order = order.step(pause(), at(1)).unwrap().0,
+        // No event leads here before approvals exist; its answers are defined all the same.
+        Phase::AwaitingApproval => order.phase = phase,
     }
     assert_eq!(order.phase, phase);
     order
@@ -113,19 +122,21 @@ fn every_event_in_every_phase_has_its_answer() {
     };
     #[rustfmt::skip]
     let table = [
-        //     advance  adjust   rollback all  rollback one  finish   observed
-        (A, [  None,    Some(A), Some(B),      Some(A),      None,    Some(A)]),
-        (U, [  Some(U), Some(U), Some(B),      Some(U),      None,    Some(U)]),
-        (P, [  None,    Some(P), Some(B),      Some(P),      None,    Some(P)]),
-        (K, [  None,    Some(K), Some(B),      Some(K),      Some(F), Some(K)]),
-        (B, [  None,    None,    Some(B),      Some(B),      None,    Some(R)]),
-        (R, [  None,    None,    None,         None,         None,    Some(R)]),
-        (F, [  None,    None,    None,         None,         None,    Some(F)]),
+        //     advance  adjust   pause    resume   rollback all  rollback one  finish   observed
+        (A, [  None,    Some(A), Some(P), Some(A), Some(B),      Some(A),      None,    Some(A)]),
+        (U, [  Some(U), Some(U), Some(P), Some(U), Some(B),      Some(U),      None,    Some(U)]),
+        (P, [  None,    Some(P), Some(P), Some(U), Some(B),      Some(P),      None,    Some(P)]),
+        (K, [  None,    Some(K), None,    Some(K), Some(B),      Some(K),      Some(F), Some(K)]),
+        (B, [  None,    None,    None,    None,    Some(B),      Some(B),      None,    Some(R)]),
+        (R, [  None,    None,    None,    None,    None,         None,         None,    Some(R)]),
+        (F, [  None,    None,    None,    None,    None,         None,         None,    Some(F)]),
     ];
     for (phase, expected) in table {
         let events = [
             advance(ALL),
             adjust(),
+            pause(),
+            resume(),
             rollback(&[], false),
             rollback(&["cards"], false),
             finish(ALL),
@@ -197,10 +208,33 @@ fn a_serial_batch_enters_one_service_after_the_other() {
 }
 
 #[test]
+fn a_pause_stops_what_would_go_on_by_itself_and_resuming_goes_on_where_it_was() {
+    let order = started(Batch::Serial);
+    let (paused, effects) = order.step(pause(), at(1)).unwrap();
+    assert_eq!((paused.phase, effects), (Phase::Paused, vec![]));
+    assert_eq!(paused.step(Event::Observed(ALL), at(2)).unwrap().0, paused, "no service enters");
+    assert_eq!(paused.step(pause(), at(2)).unwrap().0, paused, "idempotent");
+    assert_eq!(
+        paused.step(advance(ALL), at(2)).unwrap_err().to_string(),
+        "order 7 is Paused: it cannot advance; resume it first"
+    );
+    let (adjusted, effects) = paused.step(adjust(), at(2)).unwrap();
+    assert_eq!((adjusted.phase, effects), (Phase::Paused, vec![Effect::Publish]));
+    let (resumed, _) = adjusted.step(resume(), at(3)).unwrap();
+    assert_eq!((resumed.phase, resumed.paused_in), (Phase::Running, None));
+    assert_eq!(resumed.step(resume(), at(4)).unwrap().0, resumed, "idempotent");
+    assert_eq!(resumed.step(Event::Observed(ALL), at(4)).unwrap().0.gray_services().count(), 2);
+
+    let (awaiting, _) = in_phase(Phase::AwaitingApproval).step(pause(), at(1)).unwrap();
+    assert_eq!(awaiting.step(resume(), at(2)).unwrap().0.phase, Phase::AwaitingApproval);
+}
+
+#[test]
 fn an_order_reads_back_as_it_was_written() {
-    let order = in_phase(Phase::Retained);
-    let json = serde_json::to_string(&order).unwrap();
-    assert_eq!(serde_json::from_str::<Order>(&json).unwrap(), order);
+    for order in [in_phase(Phase::Retained), in_phase(Phase::Paused)] {
+        let json = serde_json::to_string(&order).unwrap();
+        assert_eq!(serde_json::from_str::<Order>(&json).unwrap(), order);
+    }
 }
 
 #[test]
@@ -221,6 +255,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => seen().prop_map(advance),
         1 => Just(adjust()),
+        1 => Just(pause()),
+        2 => Just(resume()),
         1 => (services, any::<bool>()).prop_map(|(services, keep)| rollback(&services, keep)),
         1 => seen().prop_map(finish),
         4 => seen().prop_map(Event::Observed),
@@ -241,6 +277,10 @@ proptest! {
             prop_assert_eq!(next == order, next.version == order.version, "a version grows with each change");
             let may_advance = matches!(event, Event::Advance { seen, .. } if seen.is_converged());
             prop_assert!(next.stage == order.stage || may_advance, "no stage is left before it converged");
+            if order.phase == Phase::Paused && next.phase == Phase::Paused {
+                let entered = |order: &Order| order.services.values().map(|state| state.stages_entered).sum::<usize>();
+                prop_assert_eq!(entered(&next), entered(&order), "nothing goes on in a pause");
+            }
             let moved = next.gray_services().ne(order.gray_services()) || next.adjusted != order.adjusted;
             prop_assert!(!moved || effects.contains(&Effect::Publish), "what requests get changes by a publish");
             for (name, state) in &next.services {

@@ -125,6 +125,32 @@ pub(crate) async fn adjust(
     act(daemon, id, if_match, OrderAction::Adjust { scope }, reason).await
 }
 
+/// Advance no more; the published rules stay.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/pause", tag = "orders", request_body = Reason,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(crate) async fn pause(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Reason { reason }): Body<Reason>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Pause, reason).await
+}
+
+/// End a pause.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/resume", tag = "orders", request_body = Reason,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(crate) async fn resume(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    if_match: IfMatch,
+    Body(Reason { reason }): Body<Reason>,
+) -> Answer {
+    act(daemon, id, if_match, OrderAction::Resume, reason).await
+}
+
 /// Put services back to their baseline, in one publish.
 #[utoipa::path(post, path = "/api/v1/orders/{id}/rollback", tag = "orders", request_body = Rollback,
     params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),

@@ -68,6 +68,20 @@ pub(crate) enum OrderCommand {
         #[command(flatten)]
         action: Action,
     },
+    /// Advance no more until it is resumed; the published rules stay
+    Pause {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// End a pause
+    Resume {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        action: Action,
+    },
     /// Put services back to their baseline, in one publish
     Rollback {
         #[command(flatten)]
@@ -134,6 +148,8 @@ impl OrderCommand {
                 let scope = read_input(&file)?;
                 action.send(session, &target, "adjust", json!({ "scope": scope }))
             }
+            Self::Pause { target, action } => action.send(session, &target, "pause", json!({})),
+            Self::Resume { target, action } => action.send(session, &target, "resume", json!({})),
             Self::Rollback { target, services, keep_dependents, action } => {
                 let body = json!({ "services": services, "keepDependents": keep_dependents });
                 action.send(session, &target, "rollback", body)
@@ -180,7 +196,8 @@ impl Action {
 fn is_settled(order: &OrderView) -> bool {
     let has_moved = match order.phase {
         Phase::RollingBack => false,
-        Phase::RolledBack | Phase::Finished => true,
+        // In a pause no service enters by itself.
+        Phase::RolledBack | Phase::Finished | Phase::Paused => true,
         _ => order.services.iter().all(|service| has_entered(order, service)),
     };
     has_moved && order.convergence.converged == order.convergence.total
@@ -305,6 +322,8 @@ mod tests {
             ("RollingBack", ["rolled back", "rolled back"], 2, false),
             ("RolledBack", ["rolled back", "rolled back"], 2, true),
             ("Finished", ["two", "one"], 2, true),
+            ("Paused", ["two", "one"], 2, true),
+            ("Paused", ["two", "two"], 1, false),
             ("Finished", ["two", "two"], 1, false),
         ] {
             assert_eq!(

@@ -51,6 +51,10 @@ pub enum OrderAction {
         /// The scope's text.
         scope: String,
     },
+    /// Advance no more; the published rules stay.
+    Pause,
+    /// End a pause.
+    Resume,
     /// Put services back to their baseline; none given means all.
     Rollback {
         /// The services.
@@ -119,6 +123,8 @@ impl Daemon {
             let event = match action {
                 OrderAction::Advance => Event::Advance { actor, seen },
                 OrderAction::Finish => Event::Finish { actor, seen },
+                OrderAction::Pause => Event::Pause { actor },
+                OrderAction::Resume => Event::Resume { actor },
                 OrderAction::Rollback { services, keep_dependents } => {
                     Event::Rollback { actor, services, keep_dependents }
                 }
