@@ -1,5 +1,6 @@
 //! The HTTP API: `/api/v1`, with problem details after RFC 9457 for everything that is refused.
 
+mod audit;
 mod lists;
 mod orders;
 mod plans;
@@ -46,6 +47,7 @@ use utoipa::OpenApi;
         rules::baselines,
         rules::clear_baseline,
         rules::proxies,
+        audit::list,
     )
 )]
 struct ApiDoc;
@@ -77,6 +79,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/baselines", get(rules::baselines))
         .route("/tenants/{tenant}/baselines/{service}", delete(rules::clear_baseline))
         .route("/proxies", get(rules::proxies))
+        .route("/audit", get(audit::list))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())));
     Router::new()
         .nest("/api/v1", v1)

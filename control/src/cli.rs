@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod baseline;
 mod client;
 mod error;
@@ -78,6 +79,9 @@ enum Command {
     /// Read the baselines that finished orders left, and clear them
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
+    /// Read the audit log, and check that nobody changed it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Tell which version a request gets, and why
     Explain(explain::Explain),
     /// Show what each proxy should run, acknowledged and runs
@@ -108,6 +112,7 @@ impl Cli {
             Command::Order(order) => order.run(&session),
             Command::List(list) => list.run(&session),
             Command::Baseline(baseline) => baseline.run(&session),
+            Command::Audit(audit) => audit.run(&session),
             Command::Explain(explain) => explain.run(&session),
             Command::Proxies(proxies) => proxies.run(&session),
             Command::Completions { shell } => {

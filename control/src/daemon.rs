@@ -14,8 +14,8 @@ mod views;
 pub use error::ActionError;
 pub use orders::{OrderAction, OrderFilter, StartOrder};
 pub use views::{
-    BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied, PlanSummary,
-    PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,
+    AuditPage, BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied,
+    PlanSummary, PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,
 };
 
 use crate::clock;
@@ -134,7 +134,7 @@ impl Daemon {
             true => Some(self.xds.prepare(&draft.state.publications())?),
             false => None,
         };
-        let drafted = draft.finish();
+        let drafted = draft.finish()?;
         known.commit(drafted, &self.store)?;
         if let Some(prepared) = prepared {
             self.xds.publish(prepared);

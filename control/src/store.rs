@@ -1,4 +1,4 @@
-//! What has to survive: small values by key, and blobs by the hash of their content.
+//! What has to survive: small values by key, blobs by the hash of their content, and a log.
 //!
 //! A commit is one transaction: all of it is on disk when it returns, or nothing is. It is refused when a value that
 //! it was built upon has changed.
@@ -15,6 +15,9 @@ const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("va
 
 /// The blobs by the hash of their content, which the writer gives.
 const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+
+/// The log: entries by number, which never change.
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 /// One row: the revision of the last commit, and the version of this layout.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -51,6 +54,8 @@ pub struct Transaction {
     pub puts: Vec<(String, Vec<u8>)>,
     /// Keys to delete.
     pub deletes: Vec<String>,
+    /// Entries for the end of the log, each with its number.
+    pub appends: Vec<(u64, Vec<u8>)>,
     /// Contents to keep, each under its hash.
     pub blobs: Vec<(String, Vec<u8>)>,
     /// Hashes of contents that nothing names any more.
@@ -131,6 +136,7 @@ impl Store {
         let found = {
             txn.open_table(VALUES).map_err(failed)?;
             txn.open_table(BLOBS).map_err(failed)?;
+            txn.open_table(LOG).map_err(failed)?;
             let mut meta = txn.open_table(META).map_err(failed)?;
             let found = meta.get("layout").map_err(failed)?.map(|found| found.value());
             if found.is_none() {
@@ -162,6 +168,17 @@ impl Store {
             found.push((key.value().to_owned(), Stored { revision, bytes: bytes.to_vec() }));
         }
         Ok(found)
+    }
+
+    /// At most `limit` entries of the log, oldest first, from the one behind number `after` on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn log(&self, after: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let txn = self.db.begin_read().map_err(failed)?;
+        let log = txn.open_table(LOG).map_err(failed)?;
+        let rows = log.range(after.saturating_add(1)..).map_err(failed)?.take(limit);
+        rows.map(|row| Ok(row.map_err(failed)?.1.value().to_vec())).collect()
     }
 
     /// The content with this hash.
@@ -201,6 +218,14 @@ impl Store {
             }
             for key in &transaction.deletes {
                 values.remove(key.as_str()).map_err(failed)?;
+            }
+            let mut log = txn.open_table(LOG).map_err(failed)?;
+            for (number, entry) in &transaction.appends {
+                let last = log.last().map_err(failed)?.map_or(0, |(number, _)| number.value());
+                if *number != last + 1 {
+                    return Err(StoreError::Conflict { key: format!("log/{number}") });
+                }
+                log.insert(number, entry.as_slice()).map_err(failed)?;
             }
             let mut blobs = txn.open_table(BLOBS).map_err(failed)?;
             for hash in &transaction.blob_deletes {
@@ -255,6 +280,26 @@ mod tests {
         }
         let keys: Vec<String> = store.list("a/").unwrap().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["a/1", "a/2"]);
+    }
+
+    #[test]
+    fn the_log_only_grows_at_its_end_and_by_what_else_is_committed() {
+        let store = Store::in_memory().unwrap();
+        let append = |number: u64, expected| Transaction {
+            appends: vec![(number, number.to_string().into_bytes())],
+            ..put("a", "1", expected)
+        };
+        let first = store.commit(&append(1, None)).unwrap();
+        let refused = [append(1, Some(first)), append(3, Some(first)), append(2, None)];
+        for late in refused {
+            assert!(matches!(store.commit(&late), Err(StoreError::Conflict { .. })));
+        }
+        store.commit(&append(2, Some(first))).unwrap();
+        assert_eq!(store.log(0, 9).unwrap(), [b"1", b"2"]);
+        assert_eq!(
+            (store.log(1, 9).unwrap(), store.log(0, 1).unwrap()),
+            (vec![b"2".to_vec()], vec![b"1".to_vec()])
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `/lists`.
 
 use crate::api::problem::Problem;
-use crate::api::request::{IfMatch, Path, Text, run};
+use crate::api::request::{IfMatch, Path, Text, actor, run};
 use crate::daemon::{Daemon, ListView};
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +19,9 @@ pub(crate) async fn put(
     Path((tenant, name)): Path<(String, String)>,
     Text(text): Text,
 ) -> Result<Json<ListView>, Problem> {
-    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match)).await.map(Json)
+    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match, actor(String::new())))
+        .await
+        .map(Json)
 }
 
 /// List all named lists.
@@ -49,6 +51,6 @@ pub(crate) async fn delete(
     IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.delete_list(&tenant, &name, if_match)).await?;
+    run(daemon, move |daemon| daemon.delete_list((&tenant, &name), if_match, actor(String::new()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
 //! `/plans`.
 
 use crate::api::problem::Problem;
-use crate::api::request::{IfMatch, Path, Text, run};
+use crate::api::request::{IfMatch, Path, Text, actor, run};
 use crate::daemon::{Daemon, PlanApplied, PlanSummary, PlanView};
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +20,7 @@ pub(crate) async fn apply(
     IfMatch(if_match): IfMatch,
     Text(text): Text,
 ) -> Answer<PlanApplied> {
-    run(daemon, move |daemon| daemon.apply_plan(&text, if_match)).await.map(Json)
+    run(daemon, move |daemon| daemon.apply_plan(&text, if_match, actor(String::new()))).await.map(Json)
 }
 
 /// List all plans.
@@ -49,6 +49,6 @@ pub(crate) async fn delete(
     IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.delete_plan(&tenant, &name, if_match)).await?;
+    run(daemon, move |daemon| daemon.delete_plan((&tenant, &name), if_match, actor(String::new()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

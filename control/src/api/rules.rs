@@ -1,7 +1,7 @@
 //! The published rules, and what the proxies make of them.
 
 use crate::api::problem::Problem;
-use crate::api::request::{Path, Query, bad_field, run};
+use crate::api::request::{Path, Query, actor, bad_field, run};
 use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
 use axum::Json;
 use axum::extract::State;
@@ -67,7 +67,7 @@ pub(crate) async fn clear_baseline(
     State(daemon): State<Arc<Daemon>>,
     Path((tenant, service)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service)).await?;
+    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, actor(String::new()))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

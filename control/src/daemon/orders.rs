@@ -1,14 +1,16 @@
 //! Actions on orders.
 
+use crate::audit::{Deed, shown};
 use crate::clock;
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
 use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
-use graylane_order::{Actor, Effect, Event, Order, Start};
+use graylane_order::{Actor, Effect, Event, Order, Start, TimelineEntry};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -98,7 +100,7 @@ impl Daemon {
                 },
                 now,
             )?;
-            draft.apply(order, &effects)?;
+            draft.apply(None, order, &effects, "order.start")?;
             Ok(id)
         })?;
         self.order(id)
@@ -120,6 +122,7 @@ impl Daemon {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
             let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
+            let label = action.label();
             let event = match action {
                 OrderAction::Advance => Event::Advance { actor, seen },
                 OrderAction::Finish => Event::Finish { actor, seen },
@@ -135,7 +138,7 @@ impl Daemon {
             };
             let (next, effects) = order.step(event, now)?;
             if next != *order {
-                draft.apply(next, &effects)?;
+                draft.apply(Some(&order), next, &effects, label)?;
             }
             Ok(())
         })?;
@@ -176,7 +179,7 @@ impl Daemon {
             let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
             let (next, effects) = order.step(Event::Observed(seen), now)?;
             if next != *order {
-                draft.apply(next, &effects)?;
+                draft.apply(Some(&order), next, &effects, "order.follow")?;
             }
             Ok(())
         })
@@ -186,7 +189,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is none, or an active order holds the service.
-    pub fn clear_baseline(&self, tenant: &str, service: &str) -> Result<(), ActionError> {
+    pub fn clear_baseline(&self, tenant: &str, service: &str, actor: Actor) -> Result<(), ActionError> {
         self.change(|draft| {
             let baselines = &draft.state.tenant(tenant)?.baselines;
             if !baselines.contains_key(service) {
@@ -203,18 +206,56 @@ impl Daemon {
                     cure,
                 });
             }
-            draft.state.tenant_mut(tenant)?.baselines.remove(service);
+            let before = draft.state.tenant_mut(tenant)?.baselines.remove(service);
             draft.delete(baseline_key(tenant, service));
+            draft.record(Deed {
+                actor,
+                action: "baseline.clear",
+                object: format!("baseline {service} of {tenant}"),
+                before: shown(&before),
+                after: Value::Null,
+            });
             draft.publish(tenant)
         })
+    }
+}
+
+// === impl OrderAction ===
+
+impl OrderAction {
+    /// Its name in the audit log.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Advance => "order.advance",
+            Self::Adjust { .. } => "order.adjust",
+            Self::Pause => "order.pause",
+            Self::Resume => "order.resume",
+            Self::Rollback { .. } => "order.rollback",
+            Self::Finish => "order.finish",
+        }
     }
 }
 
 // === impl Draft ===
 
 impl Draft<'_> {
-    /// Puts an order's next state in place, with everything that follows from it.
-    fn apply(&mut self, order: Order, effects: &[Effect]) -> Result<(), ActionError> {
+    /// Puts an order's next state in place, with everything that follows from it, and writes down that it was done.
+    fn apply(
+        &mut self,
+        before: Option<&Order>,
+        order: Order,
+        effects: &[Effect],
+        action: &'static str,
+    ) -> Result<(), ActionError> {
+        let since = before.map_or(0, |before| before.version);
+        let actor = news(&order, since).first().map_or_else(Actor::daemon, |first| first.actor.clone());
+        self.record(Deed {
+            actor,
+            action,
+            object: format!("order {}", order.id),
+            before: before.map_or(Value::Null, |before| audited(before, since)),
+            after: audited(&order, since),
+        });
         let tenant = order.tenant().to_owned();
         self.put(order_key(order.id), &order)?;
         let order = Arc::new(order);
@@ -319,4 +360,22 @@ impl State {
         let hash = |name: &str| Some((name.to_owned(), lists.hash(name)?.to_owned()));
         scope.list_names().filter_map(hash).collect()
     }
+}
+
+/// What actions change of an order, and what happened to it since a version, as the audit log shows it.
+fn audited(order: &Order, since: u64) -> Value {
+    shown(&json!({
+        "version": order.version,
+        "phase": order.phase,
+        "stage": order.current_stage().map(|stage| &stage.name),
+        "scope": shown(&order.scope(order.stage)),
+        "services": order.services,
+        "what": news(order, since).iter().map(|entry| &entry.what).collect::<Vec<_>>(),
+    }))
+}
+
+/// What happened to an order since a version.
+fn news(order: &Order, since: u64) -> &[TimelineEntry] {
+    let count = order.version.saturating_sub(since) as usize;
+    order.timeline.get(order.timeline.len().saturating_sub(count)..).unwrap_or_default()
 }

@@ -1,13 +1,16 @@
 //! Actions on plans and named lists.
 
+use crate::audit::{Deed, shown};
 use crate::clock;
 use crate::daemon::state::{Draft, Known, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
 use crate::daemon::{ActionError, Daemon, ListView, PlanApplied, PlanSummary, PlanView, ProblemView};
+use graylane_order::Actor;
 use graylane_plan::{
     HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, check_list, in_order, list_hash,
     parse_list, read, write_list,
 };
 use graylane_rules::is_name;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,7 +31,12 @@ impl Daemon {
     ///
     /// # Errors
     /// When the text is no plan or has problems, or the plan is not at version `if_match`.
-    pub fn apply_plan(&self, text: &str, if_match: Option<u64>) -> Result<PlanApplied, ActionError> {
+    pub fn apply_plan(
+        &self,
+        text: &str,
+        if_match: Option<u64>,
+        actor: Actor,
+    ) -> Result<PlanApplied, ActionError> {
         let invalid = |problems| ActionError::Invalid { what: "plan", problems };
         let (plan, unread) = read(text);
         let Some(plan) = plan else { return Err(invalid(unread)) };
@@ -56,6 +64,13 @@ impl Daemon {
             let stored = Arc::new(StoredPlan { plan, applied_at: clock::now() });
             entry.plans.insert(name.clone(), Arc::clone(&stored));
             draft.put(key.clone(), &*stored)?;
+            draft.record(Deed {
+                actor,
+                action: "plan.apply",
+                object: format!("plan {name} of {tenant}"),
+                before: shown(&before.map(|before| before.plan.clone())),
+                after: shown(&stored.plan),
+            });
             Ok((true, problems))
         })?;
         let warnings = problems.into_iter().map(ProblemView::from).collect();
@@ -85,9 +100,14 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is none of this name, an order runs it, or it is not at version `if_match`.
-    pub fn delete_plan(&self, tenant: &str, name: &str, if_match: Option<u64>) -> Result<(), ActionError> {
+    pub fn delete_plan(
+        &self,
+        (tenant, name): (&str, &str),
+        if_match: Option<u64>,
+        actor: Actor,
+    ) -> Result<(), ActionError> {
         self.change(|draft| {
-            draft.state.plan(tenant, name)?;
+            let before = draft.state.plan(tenant, name)?;
             check_version("the plan", draft.version(&plan_key(tenant, name)), if_match)?;
             if let Some(order) = draft.state.active_order(tenant, name) {
                 let (user, cure) =
@@ -96,6 +116,13 @@ impl Daemon {
             }
             draft.state.tenant_mut(tenant)?.plans.remove(name);
             draft.delete(plan_key(tenant, name));
+            draft.record(Deed {
+                actor,
+                action: "plan.delete",
+                object: format!("plan {name} of {tenant}"),
+                before: shown(&before.plan),
+                after: Value::Null,
+            });
             Ok(())
         })
     }
@@ -110,6 +137,7 @@ impl Daemon {
         (tenant, name): (&str, &str),
         text: String,
         if_match: Option<u64>,
+        actor: Actor,
     ) -> Result<ListView, ActionError> {
         let invalid = |problems| ActionError::Invalid { what: "list", problems };
         if !is_name(name) {
@@ -137,6 +165,13 @@ impl Daemon {
             draft.state.tenant_mut(tenant)?.lists.insert(name.to_owned(), stored.clone());
             draft.state.ids_by_hash.insert(stored.hash.clone(), Arc::clone(&ids));
             draft.put_blob(stored.hash.clone(), write_list(&ids).into_bytes());
+            draft.record(Deed {
+                actor,
+                action: "list.put",
+                object: format!("list {name} of {tenant}"),
+                before: shown(&before),
+                after: shown(&stored),
+            });
             draft.put(key.clone(), &stored)
         })?;
         Ok(self.known().view(tenant, name, &stored))
@@ -165,7 +200,12 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is none of this name, a plan names it, or it is not at version `if_match`.
-    pub fn delete_list(&self, tenant: &str, name: &str, if_match: Option<u64>) -> Result<(), ActionError> {
+    pub fn delete_list(
+        &self,
+        (tenant, name): (&str, &str),
+        if_match: Option<u64>,
+        actor: Actor,
+    ) -> Result<(), ActionError> {
         self.change(|draft| {
             draft.state.list(tenant, name)?;
             check_version("the list", draft.version(&list_key(tenant, name)), if_match)?;
@@ -177,8 +217,15 @@ impl Daemon {
                 let cure = "take it out of the plan first";
                 return Err(ActionError::InUse { what: "list", name: name.into(), user, cure });
             }
-            entry.lists.remove(name);
+            let before = entry.lists.remove(name);
             draft.delete(list_key(tenant, name));
+            draft.record(Deed {
+                actor,
+                action: "list.delete",
+                object: format!("list {name} of {tenant}"),
+                before: shown(&before),
+                after: Value::Null,
+            });
             Ok(())
         })
     }

@@ -1,7 +1,7 @@
 //! What can be asked of the published rules.
 
-use crate::daemon::state::Published;
-use crate::daemon::{ActionError, BaselineView, Daemon, ExplainView, RulesView};
+use crate::daemon::state::{Published, read};
+use crate::daemon::{ActionError, AuditPage, BaselineView, Daemon, ExplainView, RulesView};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -28,6 +28,18 @@ impl Daemon {
             headers.push((found.header.as_bytes(), value.as_bytes()));
         }
         Ok(rules.explain(host.as_bytes(), &rules.values(headers)).into())
+    }
+
+    /// At most `limit` records of the audit log, oldest first, from the one behind number `after` on; and its head.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a record in it.
+    pub fn audit(&self, after: u64, limit: usize) -> Result<AuditPage, ActionError> {
+        // The head first: records that come after it are no more than expected.
+        let head = self.known().state.audit.clone();
+        let records = (after + 1..).zip(self.store.log(after, limit)?);
+        let records = records.map(|(number, line)| read(&format!("audit record {number}"), &line));
+        Ok(AuditPage { head, records: records.collect::<Result<_, _>>()? })
     }
 
     /// The tenant that was given, or the only one there is.

@@ -1,5 +1,7 @@
 //! Everything the daemon knows, in memory as in the store.
 
+use crate::audit::{Deed, Head};
+use crate::clock;
 use crate::daemon::ActionError;
 use crate::store::{Store, Transaction};
 use bytes::Bytes;
@@ -26,7 +28,12 @@ pub(crate) struct State {
     pub(crate) orders: BTreeMap<u64, Arc<Order>>,
     /// The ids of every list that a tenant or an active order names, by content hash.
     pub(crate) ids_by_hash: BTreeMap<String, Arc<IdSet>>,
+    /// The end of the audit log.
+    pub(crate) audit: Head,
 }
+
+/// Where the end of the audit log is stored: apart from it, so that a log that was cut is found out.
+const AUDIT_HEAD: &str = "audit/head";
 
 /// What belongs to one tenant.
 #[derive(Clone)]
@@ -119,6 +126,7 @@ impl Known {
                     known.state.tenants.insert(name.to_owned(), TenantState::new(record.into_tenant(name)));
                 }
                 Some(("rules", name)) => drop(published.insert(name.to_owned(), read(&key, &stored.bytes)?)),
+                _ if key == AUDIT_HEAD => known.state.audit = read(&key, &stored.bytes)?,
                 _ => rest.push((key, stored.bytes)),
             }
         }
@@ -335,9 +343,19 @@ impl<'a> Draft<'a> {
         self.txn.blobs.push((hash, bytes));
     }
 
+    /// Writes down what was done, in the transaction that does it.
+    pub(crate) fn record(&mut self, deed: Deed) {
+        let record = self.state.audit.append(deed, clock::now());
+        self.txn.appends.push((record.number, record.line().into_bytes()));
+    }
+
     /// The end of drafting.
-    pub(crate) fn finish(self) -> Drafted {
-        Drafted { state: self.state, txn: self.txn }
+    pub(crate) fn finish(mut self) -> Result<Drafted, ActionError> {
+        if !self.txn.appends.is_empty() {
+            let head = self.state.audit.clone();
+            self.put(AUDIT_HEAD.to_owned(), &head)?;
+        }
+        Ok(Drafted { state: self.state, txn: self.txn })
     }
 }
 

@@ -4,6 +4,7 @@ mod orders;
 
 pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 
+use crate::audit::{Head, Record};
 use graylane_plan::Problem;
 use graylane_rules::{Explanation, Step};
 use graylane_xds::ProxyStatus;
@@ -11,6 +12,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+
+/// Some records of the audit log, and its end.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditPage {
+    /// The last record of the whole log.
+    pub head: Head,
+    /// The records, oldest first.
+    pub records: Vec<Record>,
+}
 
 /// A plan in a list.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
