@@ -5,9 +5,11 @@
 
 pub mod limits;
 mod order;
+mod refused;
 mod step;
 mod timeline;
 
 pub use order::{Order, Phase, Seen, ServiceState, Start};
-pub use step::{Effect, Event, Refused};
+pub use refused::Refused;
+pub use step::{Effect, Event};
 pub use timeline::{Actor, TimelineEntry};
