@@ -12,27 +12,24 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 /// One thing that was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Its number, counted from 1 without a gap.
     pub number: u64,
     /// When it was done.
-    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The person or the part of the daemon that did it.
     pub actor: String,
     /// What was done, like `order.advance`.
     pub action: String,
-    /// To what, like `order 7` or `plan loan-2026-11 of retail`.
+    /// To what, like `order 7 of plan loan-2026-11, tenant retail`.
     pub object: String,
-    /// Why, in the person's words.
+    /// Why, in the person's words, where an action takes them.
     pub reason: String,
     /// What was there before; null when there was nothing.
-    #[schema(value_type = Object)]
     pub before: Value,
     /// What is there now; null when nothing is.
-    #[schema(value_type = Object)]
     pub after: Value,
     /// The hash of the record before this one; 64 zeros for the first.
     pub previous: String,
@@ -57,7 +54,7 @@ pub struct Deed {
 
 /// The end of a log: how many records it has, and the hash of the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Head {
     /// The number of the last record; 0 when there is none.
     pub number: u64,
@@ -65,7 +62,7 @@ pub struct Head {
     pub hash: String,
 }
 
-/// Bytes of JSON of what a record shows of something before and after; larger things are told by their hash.
+/// Bytes of JSON of one thing that a record shows; a larger one is told by its size and SHA-256.
 const MAX_SHOWN_BYTES: usize = 16 << 10;
 
 /// Something as a record shows it.

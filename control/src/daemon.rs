@@ -21,7 +21,7 @@ pub use views::{
 use crate::clock;
 use crate::config::Config;
 use crate::store::Store;
-use graylane_order::{Event, Order};
+use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
 use graylane_xds::{ProxyStatus, Xds};
@@ -85,7 +85,7 @@ impl Daemon {
         let is_used = draft.state.active_orders(&stored.name).next().is_some()
             || draft.state.tenant(&stored.name).is_ok_and(|entry| !entry.baselines.is_empty());
         match configured {
-            Some(configured) if !is_used => draft.put_tenant(configured),
+            Some(configured) if !is_used => draft.put_tenant(configured, Actor::daemon()),
             None if !is_used => Ok(()),
             configured => Err(ActionError::TenantChanged {
                 tenant: stored.name.clone(),

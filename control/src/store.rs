@@ -22,8 +22,14 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// One row: the revision of the last commit, and the version of this layout.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// The version of the layout that this program reads and writes.
-const LAYOUT: u64 = 1;
+/// The version of the layout that this program writes. Version 1 had no log, and is read as one that is empty.
+const LAYOUT: u64 = 2;
+
+/// The oldest layout that this program reads.
+const OLDEST_LAYOUT: u64 = 1;
+
+/// Bytes of the log that are read at once, unless a single entry has more.
+const MAX_LOG_READ_BYTES: usize = 4 << 20;
 
 /// Bytes of the file that are kept in memory. The state is there anyway, and lists are read once, at the start.
 const CACHE_BYTES: usize = 16 << 20;
@@ -78,7 +84,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file was written by another version of this program.
-    #[error("{} has layout {found}, this program reads layout {LAYOUT}; use the program that wrote it", path.display())]
+    #[error("{} has layout {found}, this program reads {OLDEST_LAYOUT} to {LAYOUT}; use the program that wrote it", path.display())]
     Layout {
         /// The store's file.
         path: PathBuf,
@@ -139,12 +145,13 @@ impl Store {
             txn.open_table(LOG).map_err(failed)?;
             let mut meta = txn.open_table(META).map_err(failed)?;
             let found = meta.get("layout").map_err(failed)?.map(|found| found.value());
-            if found.is_none() {
+            let found = found.unwrap_or(LAYOUT);
+            if (OLDEST_LAYOUT..=LAYOUT).contains(&found) {
                 meta.insert("layout", LAYOUT).map_err(failed)?;
             }
-            found.unwrap_or(LAYOUT)
+            found
         };
-        if found != LAYOUT {
+        if !(OLDEST_LAYOUT..=LAYOUT).contains(&found) {
             return Err(StoreError::Layout { path: path.into(), found });
         }
         txn.commit().map_err(failed)?;
@@ -170,15 +177,34 @@ impl Store {
         Ok(found)
     }
 
-    /// At most `limit` entries of the log, oldest first, from the one behind number `after` on.
+    /// At most `limit` entries of the log with their numbers, oldest first, from the one behind number `after` on; fewer
+    /// when they are large.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn log(&self, after: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub fn log(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
         let txn = self.db.begin_read().map_err(failed)?;
         let log = txn.open_table(LOG).map_err(failed)?;
-        let rows = log.range(after.saturating_add(1)..).map_err(failed)?.take(limit);
-        rows.map(|row| Ok(row.map_err(failed)?.1.value().to_vec())).collect()
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for row in log.range(after.saturating_add(1)..).map_err(failed)?.take(limit) {
+            let (number, entry) = row.map_err(failed)?;
+            bytes += entry.value().len();
+            if bytes > MAX_LOG_READ_BYTES && !found.is_empty() {
+                break;
+            }
+            found.push((number.value(), entry.value().to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// The number of the last entry of the log; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn log_end(&self) -> Result<u64, StoreError> {
+        let txn = self.db.begin_read().map_err(failed)?;
+        let log = txn.open_table(LOG).map_err(failed)?;
+        Ok(log.last().map_err(failed)?.map_or(0, |(number, _)| number.value()))
     }
 
     /// The content with this hash.
@@ -221,11 +247,10 @@ impl Store {
             }
             let mut log = txn.open_table(LOG).map_err(failed)?;
             for (number, entry) in &transaction.appends {
-                let last = log.last().map_err(failed)?.map_or(0, |(number, _)| number.value());
-                if *number != last + 1 {
+                // A gap is for the log's readers to judge: what was cut from outside must not stop a rollback.
+                if log.insert(number, entry.as_slice()).map_err(failed)?.is_some() {
                     return Err(StoreError::Conflict { key: format!("log/{number}") });
                 }
-                log.insert(number, entry.as_slice()).map_err(failed)?;
             }
             let mut blobs = txn.open_table(BLOBS).map_err(failed)?;
             for hash in &transaction.blob_deletes {
@@ -283,22 +308,38 @@ mod tests {
     }
 
     #[test]
-    fn the_log_only_grows_at_its_end_and_by_what_else_is_committed() {
+    fn the_log_grows_with_what_else_is_committed_and_its_entries_stay() {
         let store = Store::in_memory().unwrap();
+        assert_eq!(store.log_end().unwrap(), 0);
         let append = |number: u64, expected| Transaction {
             appends: vec![(number, number.to_string().into_bytes())],
             ..put("a", "1", expected)
         };
         let first = store.commit(&append(1, None)).unwrap();
-        let refused = [append(1, Some(first)), append(3, Some(first)), append(2, None)];
-        for late in refused {
+        for late in [append(1, Some(first)), append(2, None)] {
             assert!(matches!(store.commit(&late), Err(StoreError::Conflict { .. })));
         }
         store.commit(&append(2, Some(first))).unwrap();
-        assert_eq!(store.log(0, 9).unwrap(), [b"1", b"2"]);
-        assert_eq!(
-            (store.log(1, 9).unwrap(), store.log(0, 1).unwrap()),
-            (vec![b"2".to_vec()], vec![b"1".to_vec()])
+        let entry = |number: u64| (number, number.to_string().into_bytes());
+        assert_eq!(store.log(0, 9).unwrap(), [entry(1), entry(2)]);
+        assert_eq!((store.log(1, 9).unwrap(), store.log(0, 1).unwrap()), (vec![entry(2)], vec![entry(1)]));
+        assert_eq!((store.log(u64::MAX, 9).unwrap(), store.log_end().unwrap()), (vec![], 2));
+    }
+
+    #[test]
+    fn the_layout_before_is_read_and_a_later_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |layout: u64| {
+            let db = Database::create(dir.path().join(FILE)).unwrap();
+            let txn = db.begin_write().unwrap();
+            txn.open_table(META).unwrap().insert("layout", layout).unwrap();
+            txn.commit().unwrap();
+        };
+        set(1);
+        assert_eq!(Store::open(dir.path()).unwrap().log(0, 9).unwrap(), []);
+        set(LAYOUT + 1);
+        assert!(
+            matches!(Store::open(dir.path()), Err(StoreError::Layout { found, .. }) if found == LAYOUT + 1)
         );
     }
 

@@ -13,17 +13,26 @@ pub type Request = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
 const STAGES: u8 = 3;
 const DIMENSIONS: usize = 3;
 
-/// Any rule set of up to four services with up to three dimensions.
+/// Headers of the three dimensions: names of eight bytes, shorter ones, and longer ones that end alike.
+const HEADERS: [[&str; DIMENSIONS]; 3] = [
+    ["x-teller", "x-branch", "x-region"],
+    ["t", "b", "x-reg"],
+    ["x-bank-teller-id", "y-bank-teller-id", "x-teller-id"],
+];
+
+/// Any rule set of up to four services with three dimensions.
 pub fn rule_set() -> impl Strategy<Value = RuleSet> {
-    vec(service(), 0..4).prop_map(|mut services| {
+    (vec(service(), 0..4), prop::sample::select(HEADERS.to_vec())).prop_map(|(mut services, headers)| {
         for (number, service) in services.iter_mut().enumerate() {
             service.name = std::format!("s{number}");
             service.hosts = std::vec![std::format!("h{number}"), std::format!("h{number}.local")];
         }
-        let dimension = |name: &str| Dimension { name: name.into(), header: std::format!("x-{name}") };
+        let names = ["teller", "branch", "region"].into_iter().zip(headers);
         RuleSet {
             tenant: "retail".into(),
-            dimensions: ["teller", "branch", "region"].map(dimension).into(),
+            dimensions: names
+                .map(|(name, header)| Dimension { name: name.into(), header: header.into() })
+                .collect(),
             output_header: "x-gray-version".into(),
             services,
         }
@@ -75,13 +84,18 @@ fn id() -> impl Strategy<Value = Vec<u8>> {
 /// Any request, mostly one that the rule sets above know something of.
 pub fn request() -> impl Strategy<Value = Request> {
     let host = prop_oneof![8 => "[hH][0-4](.local)?(:80)?".prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..300)];
-    let name =
-        prop_oneof![8 => "x-(teller|branch|region)", 1 => "X-Teller", 1 => "x-gray-version", 1 => "x-other"];
+    let known = HEADERS.as_flattened().to_vec();
+    let name = prop_oneof![
+        8 => prop::sample::select(known.clone()).prop_map(String::from),
+        2 => prop::sample::select(known).prop_map(str::to_ascii_uppercase),
+        1 => "[Xx]-gray-Version",
+        1 => "x-other",
+    ];
     let value = prop_oneof![
         8 => id(),
         1 => id().prop_map(|id| [b" \t", id.as_slice(), b"\t "].concat()),
         1 => Just(Vec::new()),
         1 => vec(any::<u8>(), 255..259),
     ];
-    (host, vec((name.prop_map(String::into_bytes), value), 0..5))
+    (host, vec((name.prop_map(String::into_bytes), value), 0..7))
 }

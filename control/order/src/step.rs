@@ -235,6 +235,7 @@ impl Order {
         next.note(now, actor, format!("rolled back {}", moved.join(", ")));
         if next.services.values().all(|state| state.rolled_back) {
             next.phase = Phase::RollingBack;
+            next.paused_in = None;
         }
         Ok((next, vec![Effect::Publish]))
     }

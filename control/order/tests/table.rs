@@ -275,6 +275,7 @@ proptest! {
             prop_assert_eq!(order.step(rollback(&[], false), at(minute)).is_ok(), accepts_rollback);
             let Ok((next, effects)) = order.step(event.clone(), at(minute)) else { continue };
             prop_assert_eq!(next == order, next.version == order.version, "a version grows with each change");
+            prop_assert_eq!(next.paused_in.is_some(), next.phase == Phase::Paused);
             let may_advance = matches!(event, Event::Advance { seen, .. } if seen.is_converged());
             prop_assert!(next.stage == order.stage || may_advance, "no stage is left before it converged");
             if order.phase == Phase::Paused && next.phase == Phase::Paused {

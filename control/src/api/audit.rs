@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 /// Records that a page has unless it is asked for more or fewer.
 const DEFAULT_LIMIT: usize = 100;
 
-/// Records that one page may have. One has some kilobytes at most.
+/// Records that one page may have; it has fewer when they are large.
 const MAX_LIMIT: usize = 1_000;
 
 /// Which records to read.

@@ -22,17 +22,25 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
     },
-    /// Print all records, a line of JSON each: what `verify -f` reads
+    /// Print all records, a line of JSON each, and the log's head: what `verify -f` reads
     Export,
     /// Check that no record was changed, taken out, added or moved
     Verify {
         /// An export to check, with no daemon; `-` for standard input
         #[arg(short, long)]
         file: Option<PathBuf>,
-        /// The hash that the last record must have, as an earlier `verify` told it
+        /// A hash that an earlier `verify` told, which some record must have still: so the log was not written anew
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
     },
+}
+
+/// A log that is being followed.
+struct Check {
+    seen: Head,
+    /// The hash that some record must have.
+    wanted: Option<String>,
+    is_met: bool,
 }
 
 // === impl AuditCommand ===
@@ -41,33 +49,60 @@ impl AuditCommand {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Self::List { after, limit } => {
-                let page = page(session, after, limit)?;
-                session.show(&page.records, |records| {
+                let records = page(session, after, limit)?.records;
+                let records: Vec<Record> =
+                    records.iter().map(|line| readable(line)).collect::<Result<_, _>>()?;
+                session.show(&records, |records| {
                     let header = ["NUMBER", "AT", "ACTOR", "ACTION", "OBJECT", "REASON"];
                     table(header, records.iter().map(row))
                 })
             }
-            Self::Export => each(session, |record| print(&record.line())).map(drop),
+            Self::Export => {
+                let head = each(session, |line| print(&line))?;
+                print(&serde_json::to_string(&head).unwrap_or_default())
+            }
             Self::Verify { file, head } => {
-                let mut seen = Head::default();
+                let mut check = Check { seen: Head::default(), wanted: head, is_met: false };
                 let end = match file {
-                    Some(file) => {
-                        read_input(&file)?.lines().try_for_each(|line| seen.follow(line).map(drop))?;
-                        seen.clone()
-                    }
-                    None => each(session, |record| Ok(seen.follow(&record.line()).map(drop)?))?,
+                    Some(file) => check.export(&read_input(&file)?)?,
+                    None => each(session, |line| check.follow(line))?,
                 };
-                seen.end(&end)?;
-                if let Some(wanted) = head.filter(|wanted| *wanted != seen.hash) {
-                    let found = &seen.hash;
-                    return Err(CliError::refused(format!(
-                        "the last record has the hash {found}, not {wanted}"
-                    )));
-                }
-                session.show(&json!({ "records": seen.number, "head": seen.hash }), |_| {
-                    format!("{} records, none changed; the last one has the hash {}", seen.number, seen.hash)
+                let Head { number, hash } = check.end(&end)?;
+                session.show(&json!({ "records": number, "head": hash }), |_| {
+                    format!("{number} records, none changed; the last one has the hash {hash}")
                 })
             }
+        }
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    fn follow(&mut self, line: &str) -> Result<(), CliError> {
+        let record = self.seen.follow(line)?;
+        self.is_met |= self.wanted.as_ref() == Some(&record.hash);
+        Ok(())
+    }
+
+    /// Follows an export, and gives the head that its last line tells.
+    fn export(&mut self, text: &str) -> Result<Head, CliError> {
+        let mut lines = text.lines();
+        let head = lines.next_back().and_then(|line| serde_json::from_str(line).ok());
+        let cut =
+            || CliError::refused("the export does not end with the log's head; it was cut, export it again");
+        let head = head.ok_or_else(cut)?;
+        lines.try_for_each(|line| self.follow(line))?;
+        Ok(head)
+    }
+
+    fn end(self, end: &Head) -> Result<Head, CliError> {
+        self.seen.end(end)?;
+        match self.wanted {
+            Some(wanted) if !self.is_met => Err(CliError::refused(format!(
+                "no record has the hash {wanted}; the log was written anew since that was noted, or it is of another daemon"
+            ))),
+            _ => Ok(self.seen),
         }
     }
 }
@@ -78,18 +113,21 @@ impl From<Broken> for CliError {
     }
 }
 
-/// Visits the records that there are when this begins, and gives the head that they had then.
-fn each(session: &Session, mut visit: impl FnMut(&Record) -> Result<(), CliError>) -> Result<Head, CliError> {
-    let mut read = page(session, 0, PAGE)?;
-    let head = read.head;
+fn readable(line: &str) -> Result<Record, CliError> {
+    let unreadable = |_| CliError::refused("a record cannot be read; see `graylane audit verify`");
+    serde_json::from_str(line).map_err(unreadable)
+}
+
+/// Visits all records as they are stored, and gives the head of the log behind the last of them.
+fn each(session: &Session, mut visit: impl FnMut(&str) -> Result<(), CliError>) -> Result<Head, CliError> {
+    let mut last = 0;
     loop {
-        let last = read.records.last().map_or(0, |record| record.number);
-        let known = read.records.iter().filter(|record| record.number <= head.number);
-        known.into_iter().try_for_each(&mut visit)?;
-        if read.records.len() < PAGE || last >= head.number {
-            return Ok(head);
+        let read = page(session, last, PAGE)?;
+        if read.records.is_empty() {
+            return Ok(read.head);
         }
-        read = page(session, last, PAGE)?;
+        read.records.iter().try_for_each(|line| visit(line))?;
+        last = read.last;
     }
 }
 

@@ -132,7 +132,7 @@ impl OrderCommand {
             Self::Start { plan, tenant, action } => {
                 let body = json!({ "plan": plan, "tenant": tenant, "reason": action.reason });
                 let order = session.client.post("/orders", &body)?;
-                action.finish(session, order)
+                action.finish(session, order, true)
             }
             Self::List { tenant, active, limit } => {
                 let tenant = tenant.map(|tenant| format!("&tenant={}", escaped(&tenant))).unwrap_or_default();
@@ -173,11 +173,12 @@ impl Action {
             ..Call::default()
         };
         let order = session.client.send(Method::POST, call)?;
-        self.finish(session, order)
+        let goes_on = matches!(action, "advance" | "resume");
+        self.finish(session, order, goes_on)
     }
 
-    /// Waits if that was asked for, and shows the order.
-    fn finish(self, session: &Session, mut order: OrderView) -> Result<(), CliError> {
+    /// Waits if that was asked for, and shows the order. What `goes_on` has not come to its end when somebody pauses it.
+    fn finish(self, session: &Session, mut order: OrderView, goes_on: bool) -> Result<(), CliError> {
         if let Some(seconds) = self.wait {
             let deadline = Instant::now() + Duration::from_secs(seconds);
             while !is_settled(&order) {
@@ -186,6 +187,12 @@ impl Action {
                 }
                 sleep(POLL);
                 order = session.client.get(&format!("/orders/{}", order.id))?;
+            }
+            if goes_on && order.phase == Phase::Paused {
+                let id = order.id;
+                return Err(CliError::TimedOut(format!(
+                    "order {id} was changed, and then paused; see `order get {id}`"
+                )));
             }
         }
         session.show(&order, text)
@@ -196,8 +203,9 @@ impl Action {
 fn is_settled(order: &OrderView) -> bool {
     let has_moved = match order.phase {
         Phase::RollingBack => false,
-        // In a pause no service enters by itself.
-        Phase::RolledBack | Phase::Finished | Phase::Paused => true,
+        Phase::RolledBack | Phase::Finished => true,
+        // No service enters by itself.
+        Phase::Paused => true,
         _ => order.services.iter().all(|service| has_entered(order, service)),
     };
     has_moved && order.convergence.converged == order.convergence.total

@@ -247,16 +247,9 @@ impl Draft<'_> {
         effects: &[Effect],
         action: &'static str,
     ) -> Result<(), ActionError> {
-        let since = before.map_or(0, |before| before.version);
-        let actor = news(&order, since).first().map_or_else(Actor::daemon, |first| first.actor.clone());
-        self.record(Deed {
-            actor,
-            action,
-            object: format!("order {}", order.id),
-            before: before.map_or(Value::Null, |before| audited(before, since)),
-            after: audited(&order, since),
-        });
         let tenant = order.tenant().to_owned();
+        let shown_before = before.map(|before| self.state.audited(before)).unwrap_or_default();
+        let news = news(&order, before.map_or(0, |before| before.version)).to_vec();
         self.put(order_key(order.id), &order)?;
         let order = Arc::new(order);
         self.state.orders.insert(order.id, Arc::clone(&order));
@@ -266,6 +259,18 @@ impl Draft<'_> {
                 Effect::Publish => self.publish(&tenant)?,
             }
         }
+        let mut shown_after = self.state.audited(&order);
+        let what: Vec<&str> = news.iter().map(|entry| entry.what.as_str()).collect();
+        if let Some(fields) = shown_after.as_object_mut() {
+            fields.insert("what".to_owned(), shown(&what));
+        }
+        self.record(Deed {
+            actor: news.first().map_or_else(Actor::daemon, |first| first.actor.clone()),
+            action,
+            object: format!("order {} of plan {}, tenant {tenant}", order.id, order.plan.metadata.name),
+            before: shown_before,
+            after: shown_after,
+        });
         Ok(())
     }
 
@@ -354,24 +359,30 @@ impl State {
         Ok((scope, pinned))
     }
 
+    /// What actions change of an order, as the audit log shows it.
+    fn audited(&self, order: &Order) -> Value {
+        let baselines = self.tenants.get(order.tenant()).into_iter().flat_map(|entry| &entry.baselines);
+        let baselines = baselines.filter(|(service, _)| order.services.contains_key(*service));
+        let version_by_service: BTreeMap<_, _> =
+            baselines.map(|(service, baseline)| (service, &baseline.version)).collect();
+        json!({
+            "version": order.version,
+            "contentHash": order.content_hash,
+            "phase": order.phase,
+            "stage": order.current_stage().map(|stage| &stage.name),
+            "scope": shown(&order.scope(order.stage)),
+            "lists": shown(&order.lists_by_stage.get(order.stage)),
+            "services": shown(&order.services),
+            "baselines": shown(&version_by_service),
+        })
+    }
+
     /// The content hash of each named list in a scope as it is now, by the list's name.
     fn pinned(&self, tenant: &str, scope: &Scope) -> BTreeMap<String, String> {
         let lists = self.lists(tenant);
         let hash = |name: &str| Some((name.to_owned(), lists.hash(name)?.to_owned()));
         scope.list_names().filter_map(hash).collect()
     }
-}
-
-/// What actions change of an order, and what happened to it since a version, as the audit log shows it.
-fn audited(order: &Order, since: u64) -> Value {
-    shown(&json!({
-        "version": order.version,
-        "phase": order.phase,
-        "stage": order.current_stage().map(|stage| &stage.name),
-        "scope": shown(&order.scope(order.stage)),
-        "services": order.services,
-        "what": news(order, since).iter().map(|entry| &entry.what).collect::<Vec<_>>(),
-    }))
 }
 
 /// What happened to an order since a version.

@@ -49,7 +49,7 @@ impl Daemon {
                 return Ok((false, Vec::new()));
             }
             let mut problems = unread;
-            match self.ensure_tenant(draft, &tenant)? {
+            match self.ensure_tenant(draft, &tenant, &actor)? {
                 // The check says it, too, where the name itself cannot be.
                 Err(problem) if is_name(&tenant) => problems.push(Problem::error("metadata.tenant", problem)),
                 _ => {}
@@ -152,7 +152,7 @@ impl Daemon {
         let key = list_key(tenant, name);
         let stored = StoredList { hash: list_hash(&ids), ids: ids.len() };
         self.change(|draft| {
-            if let Err(problem) = self.ensure_tenant(draft, tenant)? {
+            if let Err(problem) = self.ensure_tenant(draft, tenant, &actor)? {
                 return Err(invalid(vec![Problem::error("tenant", problem)]));
             }
             let entry = draft.state.tenant_mut(tenant)?;
@@ -231,7 +231,12 @@ impl Daemon {
     }
 
     /// Makes the tenant exist, with rules that say nothing yet, when it may. The inner error says why it may not.
-    fn ensure_tenant(&self, draft: &mut Draft<'_>, name: &str) -> Result<Result<(), String>, ActionError> {
+    fn ensure_tenant(
+        &self,
+        draft: &mut Draft<'_>,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<Result<(), String>, ActionError> {
         if draft.state.tenants.contains_key(name) {
             return Ok(Ok(()));
         }
@@ -247,7 +252,7 @@ impl Daemon {
             let cure = "run another daemon for the others";
             return Err(ActionError::TooMany { what: "tenants", limit: MAX_TENANTS, cure });
         }
-        draft.put_tenant(tenant)?;
+        draft.put_tenant(tenant, actor.clone())?;
         draft.publish(name)?;
         Ok(Ok(()))
     }

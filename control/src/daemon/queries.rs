@@ -1,6 +1,6 @@
 //! What can be asked of the published rules.
 
-use crate::daemon::state::{Published, read};
+use crate::daemon::state::Published;
 use crate::daemon::{ActionError, AuditPage, BaselineView, Daemon, ExplainView, RulesView};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,16 +30,16 @@ impl Daemon {
         Ok(rules.explain(host.as_bytes(), &rules.values(headers)).into())
     }
 
-    /// At most `limit` records of the audit log, oldest first, from the one behind number `after` on; and its head.
+    /// At most `limit` records of the audit log, oldest first, from the one behind number `after` on, and its head.
     ///
     /// # Errors
-    /// When the store cannot be read, or a record in it.
+    /// When the store cannot be read.
     pub fn audit(&self, after: u64, limit: usize) -> Result<AuditPage, ActionError> {
-        // The head first: records that come after it are no more than expected.
-        let head = self.known().state.audit.clone();
-        let records = (after + 1..).zip(self.store.log(after, limit)?);
-        let records = records.map(|(number, line)| read(&format!("audit record {number}"), &line));
-        Ok(AuditPage { head, records: records.collect::<Result<_, _>>()? })
+        let known = self.known();
+        let entries = self.store.log(after, limit)?;
+        let last = entries.last().map_or(after, |(number, _)| *number);
+        let records = entries.iter().map(|(_, line)| String::from_utf8_lossy(line).into_owned());
+        Ok(AuditPage { head: known.state.audit.clone(), last, records: records.collect() })
     }
 
     /// The tenant that was given, or the only one there is.

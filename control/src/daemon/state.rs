@@ -1,11 +1,11 @@
 //! Everything the daemon knows, in memory as in the store.
 
-use crate::audit::{Deed, Head};
+use crate::audit::{Deed, Head, shown};
 use crate::clock;
 use crate::daemon::ActionError;
 use crate::store::{Store, Transaction};
 use bytes::Bytes;
-use graylane_order::Order;
+use graylane_order::{Actor, Order};
 use graylane_plan::{Lists, ReleasePlan, Tenant};
 use graylane_rules::{Dimension, IdSet, Rules};
 use graylane_xds::ProxyStatus;
@@ -130,6 +130,7 @@ impl Known {
                 _ => rest.push((key, stored.bytes)),
             }
         }
+        known.state.find_audit_end(store.log_end()?);
         rest.iter().try_for_each(|(key, bytes)| known.state.take(key, bytes))?;
         known.state.load_ids(store)?;
         Ok((known, published))
@@ -185,6 +186,21 @@ impl State {
             _ => return Err(unreadable("its kind is unknown")),
         }
         Ok(())
+    }
+
+    /// Goes on behind the last record, wherever that is: a log that was changed from outside must not stop a rollback,
+    /// and whoever verifies it finds the place.
+    fn find_audit_end(&mut self, last: u64) {
+        let head = &mut self.audit;
+        if head.number != last {
+            let expected = head.number;
+            tracing::error!(
+                expected,
+                last,
+                "the audit log was changed from outside; see `graylane audit verify`"
+            );
+            head.number = expected.max(last);
+        }
     }
 
     /// Brings the ids of every list that is named into memory.
@@ -324,7 +340,15 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes a tenant exist, or have other headers.
-    pub(crate) fn put_tenant(&mut self, tenant: Tenant) -> Result<(), ActionError> {
+    pub(crate) fn put_tenant(&mut self, tenant: Tenant, actor: Actor) -> Result<(), ActionError> {
+        let before = self.state.tenants.get(&tenant.name).map(|entry| TenantRecord::of(&entry.tenant));
+        self.record(Deed {
+            actor,
+            action: "tenant.set",
+            object: format!("tenant {}", tenant.name),
+            before: shown(&before),
+            after: shown(&TenantRecord::of(&tenant)),
+        });
         self.put(format!("tenant/{}", tenant.name), &TenantRecord::of(&tenant))?;
         match self.state.tenants.get_mut(&tenant.name) {
             Some(entry) => entry.tenant = Arc::new(tenant),

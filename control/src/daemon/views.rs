@@ -4,7 +4,7 @@ mod orders;
 
 pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 
-use crate::audit::{Head, Record};
+use crate::audit::Head;
 use graylane_plan::Problem;
 use graylane_rules::{Explanation, Step};
 use graylane_xds::ProxyStatus;
@@ -17,10 +17,12 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditPage {
-    /// The last record of the whole log.
+    /// The end of the whole log.
     pub head: Head,
-    /// The records, oldest first.
-    pub records: Vec<Record>,
+    /// The number of the last record here; the next page is behind it.
+    pub last: u64,
+    /// The records, oldest first, each the line of JSON that is stored: its hash is over these very bytes.
+    pub records: Vec<String>,
 }
 
 /// A plan in a list.
