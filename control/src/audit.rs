@@ -67,11 +67,10 @@ const MAX_SHOWN_BYTES: usize = 16 << 10;
 
 /// Something as a record shows it.
 pub(crate) fn shown(value: &impl Serialize) -> Value {
-    let value = serde_json::to_value(value).unwrap_or_default();
-    let json = value.to_string();
+    let json = serde_json::to_string(value).unwrap_or_default();
     match json.len() {
         bytes if bytes > MAX_SHOWN_BYTES => json!({ "bytes": bytes, "sha256": sha256(&json) }),
-        _ => value,
+        _ => serde_json::from_str(&json).unwrap_or_default(),
     }
 }
 
@@ -234,6 +233,14 @@ mod tests {
         let broken = verify(&lines, &head).unwrap_err();
         assert_eq!((broken.number, broken.what), (3, "does not follow the one before it"));
         assert_eq!(verify(&lines[..2], &log(2).1).unwrap_err().number, 2, "the last one is held by the head");
+    }
+
+    #[test]
+    fn what_is_large_is_shown_by_its_size_and_hash() {
+        assert_eq!(shown(&["T1", "T2"]), json!(["T1", "T2"]));
+        let large = "x".repeat(MAX_SHOWN_BYTES - 1);
+        let hash = sha256(&format!("\"{large}\""));
+        assert_eq!(shown(&large), json!({ "bytes": MAX_SHOWN_BYTES + 1, "sha256": hash }));
     }
 
     proptest! {
