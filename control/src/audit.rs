@@ -236,6 +236,18 @@ mod tests {
     }
 
     #[test]
+    fn every_percentage_reads_back_as_it_was_hashed() {
+        let (mut log, mut reader) = (Head::default(), Head::default());
+        for hundredths in 0..=10_000 {
+            let after = shown(&(f64::from(hundredths) / 100.0));
+            let deed =
+                Deed { actor: Actor::daemon(), action: "a", object: "b".into(), before: Value::Null, after };
+            let line = log.append(deed, Timestamp::UNIX_EPOCH).line();
+            assert!(reader.follow(&line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn what_is_large_is_shown_by_its_size_and_hash() {
         assert_eq!(shown(&["T1", "T2"]), json!(["T1", "T2"]));
         let large = "x".repeat(MAX_SHOWN_BYTES - 1);

@@ -5,6 +5,7 @@
 
 mod compile;
 mod error;
+mod named_lists;
 mod orders;
 mod plans;
 mod queries;

@@ -11,7 +11,6 @@ use crate::filter::rounds::{Cell, Rounds};
 use crate::table::Table;
 
 /// What one start of all contenders brought: each in a process of its own.
-#[derive(Default)]
 pub(crate) struct Start {
     /// The measurements.
     pub(crate) rounds: Rounds,
