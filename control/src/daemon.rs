@@ -19,16 +19,18 @@ pub use views::{
     PlanSummary, PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,
 };
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::store::Store;
 use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
-use graylane_xds::{ProxyStatus, Xds};
+use graylane_xds::ProxyStatus;
 use state::{Draft, Known, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// How often orders are looked at even though no proxy moved: hold times pass.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,23 +50,31 @@ const RECONNECT_GRACE: Duration = Duration::from_secs(30);
 pub struct Daemon {
     known: Mutex<Known>,
     store: Store,
-    xds: Xds,
     config: Config,
-    opened: Instant,
+    fleet: Arc<dyn Fleet>,
+    clock: Arc<dyn Clock>,
+    /// What the clock had counted when the daemon was opened.
+    opened: Duration,
 }
 
 // === impl Daemon ===
 
 impl Daemon {
-    /// Reads the store, compiles the rules of every tenant and hands them to `xds`. Only then may proxies be served, or
+    /// Reads the store, compiles the rules of every tenant and hands them to the `fleet`. Only then may proxies be served, or
     /// they would be told that there are no rules.
     ///
     /// # Errors
     /// When the store cannot be read, what it holds cannot be compiled, or the configuration has other headers for a
     /// tenant in use.
-    pub fn open(store: Store, config: Config, xds: Xds) -> Result<Self, ActionError> {
+    pub fn open(
+        store: Store,
+        config: Config,
+        fleet: Arc<dyn Fleet>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ActionError> {
         let (known, mut published) = Known::load(&store)?;
-        let daemon = Self { known: Mutex::new(known), store, xds, config, opened: Instant::now() };
+        let opened = clock.elapsed();
+        let daemon = Self { known: Mutex::new(known), store, config, fleet, clock, opened };
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
                 draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -96,9 +106,9 @@ impl Daemon {
         }
     }
 
-    /// Follows the proxies: orders go on by themselves where they may. Returns when the xDS server is gone.
-    pub async fn observe(&self) {
-        let mut changes = self.xds.changes();
+    /// Follows the proxies: orders go on by themselves where they may. `changes` wakes it when a proxy moved; it returns when
+    /// nobody does that any more.
+    pub async fn observe(&self, mut changes: watch::Receiver<u64>) {
         loop {
             let moved = tokio::time::timeout(TICK, changes.changed()).await;
             if matches!(moved, Ok(Err(_))) {
@@ -112,7 +122,7 @@ impl Daemon {
     /// What the proxies do.
     #[must_use]
     pub fn proxies(&self) -> Vec<ProxyView> {
-        self.xds.proxies().into_iter().map(ProxyView::from).collect()
+        self.fleet.proxies().into_iter().map(ProxyView::from).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -127,18 +137,18 @@ impl Daemon {
         &self,
         action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
     ) -> Result<T, ActionError> {
-        let proxies = self.xds.proxies();
+        let proxies = self.fleet.proxies();
         let mut known = self.known();
-        let mut draft = Draft::new(&known, &proxies);
+        let mut draft = Draft::new(&known, &proxies, self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
-            true => Some(self.xds.prepare(&draft.state.publications())?),
+            true => Some(self.fleet.prepare(&draft.state.publications())?),
             false => None,
         };
         let drafted = draft.finish()?;
         known.commit(drafted, &self.store)?;
-        if let Some(prepared) = prepared {
-            self.xds.publish(prepared);
+        if let Some(publish) = prepared {
+            publish();
         }
         Ok(done)
     }
@@ -149,16 +159,16 @@ impl Daemon {
         let published = state.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
         let revision = published.map_or(0, |published| published.rules.revision());
         let mut convergence = Convergence::of(tenant, revision, proxies);
-        if self.opened.elapsed() < RECONNECT_GRACE {
+        if self.clock.elapsed().saturating_sub(self.opened) < RECONNECT_GRACE {
             convergence.total = convergence.total.max(published.map_or(0, |published| published.proxies));
         }
         convergence
     }
 
     /// Steps every active order with what was observed of its proxies.
-    fn observe_orders(&self) {
-        let proxies = self.xds.proxies();
-        let now = clock::now();
+    pub fn observe_orders(&self) {
+        let proxies = self.fleet.proxies();
+        let now = self.clock.now();
         let moving: Vec<u64> = {
             let known = self.known();
             let active = known.state.orders.values().filter(|order| order.is_active());
@@ -169,7 +179,7 @@ impl Daemon {
             active.filter(moves).map(|order| order.id).collect()
         };
         for id in moving {
-            if let Err(error) = self.observe_order(id, now) {
+            if let Err(error) = self.observe_order(id) {
                 tracing::error!(order = id, %error, "an order cannot go on");
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::api;
 use crate::cli::CliError;
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::store::Store;
@@ -52,8 +53,9 @@ impl Serve {
         let config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         let store = Store::open(&self.data)?;
         let xds = Xds::new(FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() });
-        let daemon =
-            Arc::new(Daemon::open(store, config, xds.clone()).context("cannot load the stored state")?);
+        let daemon = Daemon::open(store, config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
+        let daemon = Arc::new(daemon.context("cannot load the stored state")?);
+        let changes = xds.changes();
 
         let listen = |address: SocketAddr| async move {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
@@ -70,7 +72,7 @@ impl Serve {
             .with_graceful_shutdown(until_stopped());
         let mut http = tokio::spawn(http.into_future());
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
-        let mut observer = tokio::spawn(async move { daemon.observe().await });
+        let mut observer = tokio::spawn(async move { daemon.observe(changes).await });
 
         let ended = tokio::select! {
             signal = terminated() => signal,

@@ -1,14 +1,12 @@
 //! Actions on orders.
 
 use crate::audit::{Deed, shown};
-use crate::clock;
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
 use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
 use graylane_order::{Actor, Effect, Event, Order, Start, TimelineEntry};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -76,7 +74,6 @@ impl Daemon {
     /// # Errors
     /// When there is no such plan, it no longer passes its check, or another active order holds one of its services.
     pub fn start_order(&self, start: StartOrder, actor: &str) -> Result<OrderView, ActionError> {
-        let now = clock::now();
         let id = self.change(|draft| {
             let tenant = draft.state.tenant_of_plan(&start)?;
             let stored = draft.state.plan(&tenant, &start.plan)?;
@@ -98,7 +95,7 @@ impl Daemon {
                     lists_by_stage: stored.plan.spec.stages.iter().map(pinned).collect(),
                     actor: Actor { name: actor.to_owned(), reason: start.reason },
                 },
-                now,
+                draft.now,
             )?;
             draft.apply(None, order, &effects, "order.start")?;
             Ok(id)
@@ -117,7 +114,6 @@ impl Daemon {
         actor: Actor,
         if_match: Option<u64>,
     ) -> Result<OrderView, ActionError> {
-        let now = clock::now();
         self.change(|draft| {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
@@ -136,7 +132,7 @@ impl Daemon {
                     Event::Adjust { actor, scope: Box::new(scope), lists }
                 }
             };
-            let (next, effects) = order.step(event, now)?;
+            let (next, effects) = order.step(event, draft.now)?;
             if next != *order {
                 draft.apply(Some(&order), next, &effects, label)?;
             }
@@ -148,7 +144,7 @@ impl Daemon {
     /// Orders, newest first.
     #[must_use]
     pub fn orders(&self, filter: &OrderFilter) -> Vec<OrderSummary> {
-        let proxies = self.xds.proxies();
+        let proxies = self.fleet.proxies();
         let known = self.known();
         let is_wanted = |order: &&Arc<Order>| {
             (!filter.active || order.is_active())
@@ -166,18 +162,18 @@ impl Daemon {
     /// # Errors
     /// When there is none of this number.
     pub fn order(&self, id: u64) -> Result<OrderView, ActionError> {
-        let (proxies, now) = (self.xds.proxies(), clock::now());
+        let (proxies, now) = (self.fleet.proxies(), self.clock.now());
         let state = &self.known().state;
         let order = state.order(id)?;
         Ok(OrderView::new(&order, self.convergence(state, order.tenant(), &proxies), now))
     }
 
     /// Steps an order with what was observed, when that changes it.
-    pub(crate) fn observe_order(&self, id: u64, now: Timestamp) -> Result<(), ActionError> {
+    pub(crate) fn observe_order(&self, id: u64) -> Result<(), ActionError> {
         self.change(|draft| {
             let order = draft.state.order(id)?;
             let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
-            let (next, effects) = order.step(Event::Observed(seen), now)?;
+            let (next, effects) = order.step(Event::Observed(seen), draft.now)?;
             if next != *order {
                 draft.apply(Some(&order), next, &effects, "order.follow")?;
             }

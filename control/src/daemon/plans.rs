@@ -1,7 +1,6 @@
 //! Actions on plans and named lists.
 
 use crate::audit::{Deed, shown};
-use crate::clock;
 use crate::daemon::state::{Draft, Known, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
 use crate::daemon::{ActionError, Daemon, ListView, PlanApplied, PlanSummary, PlanView, ProblemView};
 use graylane_order::Actor;
@@ -61,7 +60,7 @@ impl Daemon {
             }
             let entry = draft.state.tenant_mut(&tenant)?;
             check_count("plans", entry.plans.len(), MAX_PLANS, before.is_some())?;
-            let stored = Arc::new(StoredPlan { plan, applied_at: clock::now() });
+            let stored = Arc::new(StoredPlan { plan, applied_at: draft.now });
             entry.plans.insert(name.clone(), Arc::clone(&stored));
             draft.put(key.clone(), &*stored)?;
             draft.record(Deed {

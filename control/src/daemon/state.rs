@@ -1,7 +1,6 @@
 //! Everything the daemon knows, in memory as in the store.
 
 use crate::audit::{Deed, Head, shown};
-use crate::clock;
 use crate::daemon::ActionError;
 use crate::store::{Store, Transaction};
 use bytes::Bytes;
@@ -103,6 +102,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) state: State,
     /// What the proxies did when the change began.
     pub(crate) proxies: &'a [ProxyStatus],
+    /// When the change began.
+    pub(crate) now: Timestamp,
     known: &'a Known,
     txn: Transaction,
     /// Whether the rules of some tenant changed.
@@ -282,9 +283,9 @@ pub(crate) struct Drafted {
 // === impl Draft ===
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus]) -> Self {
+    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], now: Timestamp) -> Self {
         let state = known.state.clone();
-        Self { state, proxies, known, txn: Transaction::default(), has_new_rules: false }
+        Self { state, proxies, now, known, txn: Transaction::default(), has_new_rules: false }
     }
 
     /// The version of a value before this change.
@@ -333,7 +334,7 @@ impl<'a> Draft<'a> {
 
     /// Writes down what was done, in the transaction that does it.
     pub(crate) fn record(&mut self, deed: Deed) {
-        let record = self.state.audit.append(deed, clock::now());
+        let record = self.state.audit.append(deed, self.now);
         self.txn.appends.push((record.number, record.line().into_bytes()));
     }
 
