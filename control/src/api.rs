@@ -1,6 +1,7 @@
 //! The HTTP API: `/api/v1`, with problem details after RFC 9457 for everything that is refused.
 
 mod audit;
+mod caller;
 mod lists;
 mod orders;
 mod plans;
@@ -8,11 +9,15 @@ mod problem;
 mod request;
 mod rules;
 
+use crate::caller::Tokens;
 use crate::daemon::Daemon;
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use std::sync::Arc;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Description, RefOr, Response};
+use utoipa::{Modify, OpenApi};
 
 /// The description of the API.
 #[derive(OpenApi)]
@@ -21,8 +26,12 @@ use utoipa::OpenApi;
         title = "Graylane",
         version = "v1",
         description = "Release plans and orders for gray releases in an Envoy mesh. A change may carry `If-Match` with the \
-            version that its caller saw; an older one is refused with 412. What is refused changed nothing."
+            version that its caller saw; an older one is refused with 412. What is refused changed nothing. A daemon that has \
+            tokens in its configuration wants one of them with every request, and takes its name for the audit log; \
+            with none, everybody is `operator`."
     ),
+    security((), ("bearer" = [])),
+    modifiers(&Bearer),
     paths(
         plans::apply,
         plans::list,
@@ -52,14 +61,31 @@ use utoipa::OpenApi;
 )]
 struct ApiDoc;
 
+/// How callers show who they are, and what those are answered who do not.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, description: &mut Description) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        description.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+        let paths = description.paths.paths.values_mut();
+        let operations =
+            paths.flat_map(|path| [&mut path.get, &mut path.put, &mut path.post, &mut path.delete]);
+        for operation in operations.flatten() {
+            let refused = Response::new("no token that the daemon knows; a `Problem`");
+            operation.responses.responses.insert("401".into(), RefOr::T(refused));
+        }
+    }
+}
+
 /// The description of the API as JSON.
 #[must_use]
 pub fn openapi_json() -> String {
     ApiDoc::openapi().to_pretty_json().unwrap_or_default()
 }
 
-/// The API of `daemon`.
-pub fn router(daemon: Arc<Daemon>) -> Router {
+/// The API of `daemon` for the callers that `tokens` knows.
+pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>) -> Router {
     let v1 = Router::new()
         .route("/plans", post(plans::apply).get(plans::list))
         .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
@@ -80,6 +106,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/tenants/{tenant}/baselines/{service}", delete(rules::clear_baseline))
         .route("/proxies", get(rules::proxies))
         .route("/audit", get(audit::list))
+        .route_layer(from_fn_with_state(tokens, caller::authenticate))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())));
     Router::new()
         .nest("/api/v1", v1)

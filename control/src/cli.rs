@@ -15,6 +15,7 @@ mod progress;
 mod proxies;
 mod serve;
 mod tenant;
+mod token;
 
 pub(crate) use error::CliError;
 
@@ -22,8 +23,9 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use client::Client;
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use token::Credentials;
 
 /// Gray releases for channel applications in an Envoy mesh.
 ///
@@ -50,6 +52,9 @@ pub struct Cli {
         default_value = "http://127.0.0.1:18080"
     )]
     server: String,
+    /// The file with your token, where the daemon wants one; GRAYLANE_TOKEN may hold the token itself
+    #[arg(long, global = true, value_name = "FILE", env = "GRAYLANE_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -86,6 +91,8 @@ enum Command {
     Explain(explain::Explain),
     /// Show what each proxy should run, acknowledged and runs
     Proxies(proxies::ProxiesCommand),
+    /// Make a token for a person or a robot, and print what the daemon's configuration needs of it
+    Token(token::Token),
     /// Print a script that completes this command line in a shell
     Completions {
         /// The shell
@@ -105,7 +112,8 @@ impl Cli {
     /// Runs the command, and gives the exit code.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let session = Session { client: Client::new(&self.server), output: self.output };
+        let credentials = Credentials::new(self.token_file);
+        let session = Session { client: Client::new(&self.server, credentials), output: self.output };
         let done = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Plan(plan) => plan.run(&session),
@@ -115,6 +123,7 @@ impl Cli {
             Command::Audit(audit) => audit.run(&session),
             Command::Explain(explain) => explain.run(&session),
             Command::Proxies(proxies) => proxies.run(&session),
+            Command::Token(token) => token.run(self.output),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "graylane", &mut script);

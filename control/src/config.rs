@@ -1,10 +1,12 @@
 //! The daemon's configuration file.
 
+use crate::caller::{Caller, SecretHash, Tokens};
 use graylane_plan::Tenant;
 use graylane_rules::{Dimension, is_header_name, is_name, limits::MAX_DIMENSIONS};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// What a configuration file says. With no file, every tenant that a plan names exists, with the default dimensions.
@@ -12,12 +14,26 @@ use thiserror::Error;
 pub struct Config {
     /// The tenants by name. With none, every tenant that a plan names exists.
     tenants: BTreeMap<String, Tenant>,
+    /// The callers by their tokens. With none, everybody is the operator.
+    tokens: Arc<Tokens>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
     tenants: BTreeMap<String, FileTenant>,
+    #[serde(default)]
+    tokens: Vec<FileToken>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileToken {
+    name: String,
+    #[serde(default)]
+    roles: BTreeSet<String>,
+    sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +71,9 @@ pub enum ConfigError {
         message: String,
     },
     /// A value in it cannot be.
-    #[error("tenants.{field}: {value:?} {limit}")]
+    #[error("{field}: {value:?} {limit}")]
     Invalid {
-        /// The field's path below `tenants`.
+        /// The field's path.
         field: String,
         /// Its value.
         value: String,
@@ -76,11 +92,19 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let parse =
-            |error: serde_saphyr::Error| ConfigError::Parse { path: path.into(), message: error.to_string() };
+        // Without the lines around the error: there may be a secret that should not be there.
+        let parse = |error: serde_saphyr::Error| ConfigError::Parse {
+            path: path.into(),
+            message: error.without_snippet().to_string(),
+        };
         let file: File = serde_saphyr::from_str(&text).map_err(parse)?;
         let tenants = file.tenants.into_iter().map(|(name, tenant)| tenant.check(name));
-        Ok(Self { tenants: tenants.collect::<Result<_, _>>()? })
+        let tenants = tenants.collect::<Result<_, _>>()?;
+        let mut tokens = Tokens::default();
+        for (number, token) in file.tokens.into_iter().enumerate() {
+            token.add_to(&mut tokens, &format!("tokens[{number}]"))?;
+        }
+        Ok(Self { tenants, tokens: Arc::new(tokens) })
     }
 
     /// The tenant of this name, when it may exist.
@@ -92,10 +116,36 @@ impl Config {
         }
     }
 
+    /// The callers that it lists.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens)
+    }
+
     /// The names of the tenants that it lists, separated by commas.
     #[must_use]
     pub fn names(&self) -> String {
         self.tenants.keys().cloned().collect::<Vec<_>>().join(", ")
+    }
+}
+
+// === impl FileToken ===
+
+impl FileToken {
+    fn add_to(self, tokens: &mut Tokens, path: &str) -> Result<(), ConfigError> {
+        let Self { name, roles, sha256 } = self;
+        let invalid = |[field, value, limit]: [String; 3]| ConfigError::Invalid {
+            field: format!("{path}{field}"),
+            value,
+            limit,
+        };
+        // What stands in its place may be the secret itself, so it is not shown.
+        let no_hash = || {
+            let limit = "has no SHA-256 of a secret, which is 64 hexadecimal digits; see `graylane token`";
+            invalid([".sha256", &name, limit].map(ToOwned::to_owned))
+        };
+        let hash = SecretHash::parse(&sha256).ok_or_else(no_hash)?;
+        tokens.add(Caller { name, roles }, hash).map_err(invalid)
     }
 }
 
@@ -105,7 +155,7 @@ impl FileTenant {
     fn check(self, name: String) -> Result<(String, Tenant), ConfigError> {
         let invalid = |field: String, value: &str, limit: &str| {
             Err(ConfigError::Invalid {
-                field: format!("{name}{field}"),
+                field: format!("tenants.{name}{field}"),
                 value: value.into(),
                 limit: limit.into(),
             })
@@ -172,6 +222,23 @@ mod tests {
         assert!(config.tenant("retail").is_none());
         let cards = config.tenant("cards").unwrap();
         assert_eq!((cards.dimensions.len(), cards.output_header.as_str()), (2, "x-lane"));
+    }
+
+    #[test]
+    fn tokens_name_their_callers_and_need_no_tenants() {
+        let hash = SecretHash::of(b"s3").hex();
+        let config = read(&format!("tokens: [{{ name: ann, roles: [risk, dev], sha256: {hash} }}]")).unwrap();
+        let ann = config.tokens().caller(b"s3").unwrap();
+        assert_eq!((ann.name.as_str(), ann.roles.len()), ("ann", 2));
+        assert!(config.tokens().caller(hash.as_bytes()).is_none(), "the hash is no secret");
+        assert!(config.tenant("retail").is_some() && Config::default().tokens().is_empty());
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_hash_is_refused_and_not_shown() {
+        let refused = read("tokens: [{ name: ann, sha256: glt_0123456789 }]").unwrap_err();
+        assert!(refused.starts_with("tokens[0].sha256: \"ann\" has no SHA-256"), "{refused}");
+        assert!(!refused.contains("glt_"), "{refused}");
     }
 
     #[test]

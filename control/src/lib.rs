@@ -1,11 +1,12 @@
 //! The control daemon `graylane` and its command line.
 //!
 //! [`daemon`] keeps plans and orders and publishes the rules that follow; [`store`] makes that last, and [`audit`] tells
-//! who did it; [`api`] and [`cli`] are the two ways in. What a plan means is in `graylane-plan`, how an order moves in `graylane-order`, how proxies get
+//! who did it, which [`caller`] knows; [`api`] and [`cli`] are the two ways in. What a plan means is in `graylane-plan`, how an order moves in `graylane-order`, how proxies get
 //! their rules in `graylane-xds`, and how a request is decided in `graylane-rules`.
 
 pub mod api;
 pub mod audit;
+pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,7 +1,8 @@
 //! `/lists`.
 
+use crate::api::caller::By;
 use crate::api::problem::Problem;
-use crate::api::request::{IfMatch, Path, Text, actor, run};
+use crate::api::request::{IfMatch, Path, Text, run};
 use crate::daemon::{Daemon, ListView};
 use axum::Json;
 use axum::extract::State;
@@ -15,11 +16,12 @@ use std::sync::Arc;
     responses((status = 200, body = ListView), (status = 412, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn put(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
     Text(text): Text,
 ) -> Result<Json<ListView>, Problem> {
-    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match, actor(String::new())))
+    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match, caller.acts(String::new())?))
         .await
         .map(Json)
 }
@@ -48,9 +50,11 @@ pub(crate) async fn get(
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn delete(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.delete_list((&tenant, &name), if_match, actor(String::new()))).await?;
+    run(daemon, move |daemon| daemon.delete_list((&tenant, &name), if_match, caller.acts(String::new())?))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

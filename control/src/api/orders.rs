@@ -1,7 +1,9 @@
 //! `/orders`.
 
+use crate::api::caller::By;
 use crate::api::problem::Problem;
-use crate::api::request::{Body, IfMatch, Path, Query, actor, bad_field, run};
+use crate::api::request::{Body, IfMatch, Path, Query, bad_field, run};
+use crate::caller::Caller;
 use crate::daemon::{Daemon, OrderAction, OrderFilter, OrderSummary, OrderView, StartOrder};
 use axum::Json;
 use axum::extract::State;
@@ -70,9 +72,12 @@ pub(crate) struct Rollback {
 /// Start an order: its first stage is published.
 #[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = StartOrder,
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, Body(start): Body<StartOrder>) -> Answer {
-    let name = actor(String::new()).name;
-    run(daemon, move |daemon| daemon.start_order(start, &name)).await.map(Json)
+pub(crate) async fn start(
+    State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
+    Body(start): Body<StartOrder>,
+) -> Answer {
+    run(daemon, move |daemon| daemon.start_order(start, &caller.name)).await.map(Json)
 }
 
 /// List orders, newest first.
@@ -105,11 +110,12 @@ pub(crate) async fn get(State(daemon): State<Arc<Daemon>>, Path(id): Path<u64>) 
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn advance(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Reason { reason }): Body<Reason>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Advance, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Advance, reason).await
 }
 
 /// Change the current stage's scope now, to any other.
@@ -118,11 +124,12 @@ pub(crate) async fn advance(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn adjust(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Adjustment { scope, reason }): Body<Adjustment>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Adjust { scope }, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Adjust { scope }, reason).await
 }
 
 /// Advance no more; the published rules stay.
@@ -131,11 +138,12 @@ pub(crate) async fn adjust(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn pause(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Reason { reason }): Body<Reason>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Pause, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Pause, reason).await
 }
 
 /// End a pause.
@@ -144,11 +152,12 @@ pub(crate) async fn pause(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn resume(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Reason { reason }): Body<Reason>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Resume, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Resume, reason).await
 }
 
 /// Put services back to their baseline, in one publish.
@@ -157,11 +166,12 @@ pub(crate) async fn resume(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn rollback(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Rollback { services, keep_dependents, reason }): Body<Rollback>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Rollback { services, keep_dependents }, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Rollback { services, keep_dependents }, reason).await
 }
 
 /// End the gray period: the gray versions become the baselines.
@@ -170,11 +180,12 @@ pub(crate) async fn rollback(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn finish(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path(id): Path<u64>,
     if_match: IfMatch,
     Body(Reason { reason }): Body<Reason>,
 ) -> Answer {
-    act(daemon, id, if_match, OrderAction::Finish, reason).await
+    act(daemon, caller, (id, if_match), OrderAction::Finish, reason).await
 }
 
 const fn default_limit() -> usize {
@@ -183,10 +194,10 @@ const fn default_limit() -> usize {
 
 async fn act(
     daemon: Arc<Daemon>,
-    id: u64,
-    IfMatch(if_match): IfMatch,
+    caller: Caller,
+    (id, IfMatch(if_match)): (u64, IfMatch),
     action: OrderAction,
     reason: String,
 ) -> Answer {
-    run(daemon, move |daemon| daemon.act(id, action, actor(reason), if_match)).await.map(Json)
+    run(daemon, move |daemon| daemon.act(id, action, caller.acts(reason)?, if_match)).await.map(Json)
 }

@@ -3,7 +3,8 @@
 use crate::daemon::{ActionError, ProblemView};
 use crate::store::StoreError;
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use graylane_order::Refused;
 use serde::Serialize;
@@ -43,7 +44,14 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [("content-type", "application/problem+json")], Json(self)).into_response()
+        let mut response =
+            (status, [("content-type", "application/problem+json")], Json(self)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"graylane\""));
+        }
+        response
     }
 }
 

@@ -6,7 +6,6 @@ use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures::StreamExt as _;
-use graylane_order::Actor;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +143,22 @@ async fn read(request: Request, limit: usize) -> Result<String, Problem> {
     })
 }
 
+/// Reads a body on for a while and throws it away, so that its sender sees the answer.
+pub(crate) async fn discard(request: Request) {
+    let mut chunks = request.into_body().into_data_stream();
+    let reading = async {
+        let mut length = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            length += chunk.len();
+            if length > MAX_BODY_BYTES {
+                break;
+            }
+        }
+    };
+    // Whoever is slower than that will not miss the answer.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+}
+
 fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad request", detail)
 }
@@ -166,11 +181,6 @@ pub(crate) async fn run<T: Send + 'static>(
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error", detail))
         }
     }
-}
-
-/// Who acts. Until callers have names, it is whoever may reach the API.
-pub(crate) fn actor(reason: String) -> Actor {
-    Actor { name: "operator".into(), reason }
 }
 
 #[cfg(test)]

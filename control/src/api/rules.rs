@@ -1,7 +1,8 @@
 //! The published rules, and what the proxies make of them.
 
+use crate::api::caller::By;
 use crate::api::problem::Problem;
-use crate::api::request::{Path, Query, actor, bad_field, run};
+use crate::api::request::{Path, Query, bad_field, run};
 use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
 use axum::Json;
 use axum::extract::State;
@@ -65,9 +66,10 @@ pub(crate) async fn baselines(State(daemon): State<Arc<Daemon>>) -> Result<Json<
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn clear_baseline(
     State(daemon): State<Arc<Daemon>>,
+    By(caller): By,
     Path((tenant, service)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, actor(String::new()))).await?;
+    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, caller.acts(String::new())?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

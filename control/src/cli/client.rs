@@ -2,12 +2,14 @@
 
 use crate::cli::problem::Problem;
 use crate::cli::progress::Progress;
+use crate::cli::token::Credentials;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::time::Duration;
 use thiserror::Error;
+use ureq::http::header::AUTHORIZATION;
 use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::{Body, SendBody, Timeout};
@@ -28,6 +30,7 @@ const MAY_BE_DONE: &str = "; it may have been done: read it again before you rep
 pub struct Client {
     agent: ureq::Agent,
     server: String,
+    credentials: Credentials,
 }
 
 /// What a call sends.
@@ -72,6 +75,9 @@ pub enum ClientError {
         /// What to do, after a change.
         hint: &'static str,
     },
+    /// The caller's token cannot be used; nothing was sent.
+    #[error("{0}")]
+    Token(String),
     /// There can be no such request; nothing was sent.
     #[error("cannot ask the daemon at {server}: {message}; shorten the names and values")]
     Request {
@@ -98,14 +104,14 @@ pub enum ClientError {
 impl Client {
     /// A client of the daemon at `server`, which [`parse_server`] took.
     #[must_use]
-    pub fn new(server: &str) -> Self {
+    pub(crate) fn new(server: &str, credentials: Credentials) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(CALL_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
             .build();
-        Self { agent: config.into(), server: server.to_owned() }
+        Self { agent: config.into(), server: server.to_owned(), credentials }
     }
 
     /// Gets what stands at `path`.
@@ -147,6 +153,9 @@ impl Client {
         let uri: Uri =
             format!("{}/api/v1{path}", self.server).parse().map_err(|error| self.impossible(&error))?;
         let mut request = Request::builder().method(method).uri(uri);
+        if let Some(value) = self.credentials.authorization().map_err(ClientError::Token)? {
+            request = request.header(AUTHORIZATION, value);
+        }
         if let Some(version) = if_match {
             request = request.header("if-match", format!("\"{version}\""));
         }
@@ -206,7 +215,7 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Request { .. } => 1,
+            Self::Refused(_) | Self::Token(_) | Self::Request { .. } => 1,
             Self::Failed(_) | Self::Unreachable { .. } | Self::Lost { .. } | Self::Answer { .. } => 3,
         }
     }
@@ -304,7 +313,9 @@ mod tests {
     fn only_a_request_that_never_left_surely_changed_nothing() {
         let refused = ureq::Error::Io(ErrorKind::ConnectionRefused.into());
         let reset = ureq::Error::Io(ErrorKind::ConnectionReset.into());
-        let error = |source| Client::new("http://mesh").no_answer(source, MAY_BE_DONE).to_string();
+        let error = |source| {
+            Client::new("http://mesh", Credentials::new(None)).no_answer(source, MAY_BE_DONE).to_string()
+        };
         assert!(error(refused).contains("is `graylane serve` running"));
         assert!(error(reset).contains("may have been done"));
         assert!(error(ureq::Error::Timeout(Timeout::Global)).contains("may have been done"));

@@ -24,7 +24,7 @@ pub(crate) struct Serve {
     /// The directory with everything that has to survive; created when it is missing
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where the HTTP API listens. It has no access control yet: keep it on loopback
+    /// Where the HTTP API listens. It speaks no TLS: keep it on loopback, or behind something that does
     #[arg(long, default_value = "127.0.0.1:18080")]
     http: SocketAddr,
     /// Where proxies fetch their rules and report their metrics, by gRPC
@@ -33,7 +33,8 @@ pub(crate) struct Serve {
     /// The filter module's path, as the proxies see it
     #[arg(long, value_name = "PATH", default_value = "/etc/graylane/graylane_filter.wasm")]
     filter_wasm: String,
-    /// A file that fixes the tenants and their dimensions; without it every tenant that a plan names exists
+    /// A file with the tenants and their dimensions, and with the tokens of those who may call the API. Without tenants there
+    /// every tenant that a plan names exists; without tokens everybody may do everything, as `operator`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -51,6 +52,10 @@ impl Serve {
 
     async fn serve(self) -> anyhow::Result<()> {
         let config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let tokens = config.tokens();
+        if tokens.is_empty() && !self.http.ip().is_loopback() {
+            tracing::warn!(http = %self.http, "everybody who reaches the API may do everything; see `graylane token`");
+        }
         let store = Store::open(&self.data)?;
         let xds = Xds::new(FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() });
         let daemon = Daemon::open(store, config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
@@ -68,7 +73,7 @@ impl Serve {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
-        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon)))
+        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon), tokens))
             .with_graceful_shutdown(until_stopped());
         let mut http = tokio::spawn(http.into_future());
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));

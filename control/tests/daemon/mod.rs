@@ -6,11 +6,13 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A running `graylane serve`, killed when it is dropped.
 pub struct Daemon {
     child: Child,
+    log: Arc<Mutex<String>>,
     /// The API's address, e.g. `http://127.0.0.1:4711`.
     pub server: String,
 }
@@ -18,6 +20,7 @@ pub struct Daemon {
 /// An answer of the API.
 pub struct Answer {
     pub status: u16,
+    headers: ureq::http::HeaderMap,
     pub json: Value,
 }
 
@@ -40,9 +43,18 @@ impl Daemon {
             assert!(log.read_line(&mut line).unwrap() > 0, "the daemon ended before it served");
         }
         // Somebody has to read on, or the daemon would block on a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let kept = Arc::new(Mutex::new(line.clone()));
+        let keeper = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).for_each(|line| *keeper.lock().unwrap() += &line)
+        });
         let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Self { child, server: format!("http://{address}") }
+        Self { child, log: kept, server: format!("http://{address}") }
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// Waits until an order is in a phase, and gives it.
@@ -76,6 +88,13 @@ impl Daemon {
         run(&[&["--server", &self.server], args].concat(), input)
     }
 
+    /// Runs the command line against this daemon with variables in its environment.
+    pub fn cli_with(&self, variables: &[(&str, &str)], args: &[&str], input: &str) -> Output {
+        let mut command = command(&[&["--server", &self.server], args].concat());
+        command.envs(variables.iter().copied());
+        finish(command, Stdio::piped(), input)
+    }
+
     /// Runs the command line, which has to succeed, and reads its JSON.
     pub fn json(&self, args: &[&str], input: &str) -> Value {
         let output = self.cli(&[&["-o", "json"], args].concat(), input);
@@ -92,7 +111,15 @@ impl Daemon {
         }
         let mut answer = agent.run(request.body(body.to_vec()).unwrap()).unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
-        Answer { status: answer.status().as_u16(), json: serde_json::from_str(&text).unwrap_or_default() }
+        let json = serde_json::from_str(&text).unwrap_or_default();
+        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), json }
+    }
+}
+
+impl Answer {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
@@ -110,8 +137,20 @@ pub fn run(args: &[&str], input: &str) -> Output {
 
 /// Runs the command line with `input` as its standard input and `stdout` as its standard output.
 pub fn run_to(stdout: Stdio, args: &[&str], input: &str) -> Output {
+    finish(command(args), stdout, input)
+}
+
+/// The command line with none of its variables from outside.
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
-    command.args(args).env_remove("GRAYLANE_SERVER").env_remove("GRAYLANE_TENANT");
+    for variable in ["SERVER", "TENANT", "TOKEN", "TOKEN_FILE"] {
+        command.env_remove(format!("GRAYLANE_{variable}"));
+    }
+    command.args(args);
+    command
+}
+
+fn finish(mut command: Command, stdout: Stdio, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
     // A command that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
