@@ -1,7 +1,9 @@
 //! The HTTP API: `/api/v1`, with problem details after RFC 9457 for everything that is refused.
 
+mod action;
 mod audit;
 mod caller;
+mod description;
 mod lists;
 mod orders;
 mod plans;
@@ -14,10 +16,9 @@ use crate::daemon::Daemon;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
+use description::Everywhere;
 use std::sync::Arc;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{OpenApi as Description, RefOr, Response};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi;
 
 /// The description of the API.
 #[derive(OpenApi)]
@@ -31,7 +32,7 @@ use utoipa::{Modify, OpenApi};
             with none, everybody is `operator`."
     ),
     security((), ("bearer" = [])),
-    modifiers(&Bearer),
+    modifiers(&Everywhere),
     paths(
         plans::apply,
         plans::list,
@@ -60,23 +61,6 @@ use utoipa::{Modify, OpenApi};
     )
 )]
 struct ApiDoc;
-
-/// How callers show who they are, and what those are answered who do not.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, description: &mut Description) {
-        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        description.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-        let paths = description.paths.paths.values_mut();
-        let operations =
-            paths.flat_map(|path| [&mut path.get, &mut path.put, &mut path.post, &mut path.delete]);
-        for operation in operations.flatten() {
-            let refused = Response::new("no token that the daemon knows; a `Problem`");
-            operation.responses.responses.insert("401".into(), RefOr::T(refused));
-        }
-    }
-}
 
 /// The description of the API as JSON.
 #[must_use]

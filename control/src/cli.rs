@@ -19,7 +19,7 @@ mod token;
 
 pub(crate) use error::CliError;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use client::Client;
 use std::fs;
 use std::io::{self, Read};
@@ -98,6 +98,14 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Why somebody does something.
+#[derive(Args)]
+pub(crate) struct Why {
+    /// Why, for the audit log
+    #[arg(long, default_value = "")]
+    reason: String,
 }
 
 /// What every command that talks to the daemon needs.

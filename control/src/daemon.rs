@@ -6,6 +6,7 @@
 mod compile;
 mod error;
 mod named_lists;
+mod once;
 mod orders;
 mod plans;
 mod queries;
@@ -13,6 +14,7 @@ mod state;
 mod views;
 
 pub use error::ActionError;
+pub use once::{Done, Once, Terms};
 pub use orders::{OrderAction, OrderFilter, StartOrder};
 pub use views::{
     AuditPage, BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied,
@@ -27,6 +29,8 @@ use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
 use graylane_xds::ProxyStatus;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use state::{Draft, Known, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -151,6 +155,15 @@ impl Daemon {
             publish();
         }
         Ok(done)
+    }
+
+    /// Runs one action like [`Self::change`], but not again when it was done before.
+    fn change_once<T: Serialize + DeserializeOwned>(
+        &self,
+        once: Option<Once>,
+        action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
+    ) -> Result<Done<T>, ActionError> {
+        self.change(|draft| draft.once(once, &self.store, action))
     }
 
     /// How far the tenant's published rules got. Right after a start, proxies that were there at the last publish are

@@ -1,12 +1,13 @@
 //! `/lists`.
 
-use crate::api::caller::By;
+use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
-use crate::api::request::{IfMatch, Path, Text, run};
+use crate::api::request::{Path, Text, run};
 use crate::daemon::{Daemon, ListView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use std::sync::Arc;
 
 /// Take a named list, one id per line, or CSV with the ids in its first column: new, or in place of the one of its name.
@@ -16,14 +17,12 @@ use std::sync::Arc;
     responses((status = 200, body = ListView), (status = 412, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn put(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
-    IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
-    Text(text): Text,
-) -> Result<Json<ListView>, Problem> {
-    run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, if_match, caller.acts(String::new())?))
-        .await
-        .map(Json)
+    action: Action<Text>,
+) -> Result<Response, Problem> {
+    let (actor, terms, Text(text)) = action.split()?;
+    let done = run(daemon, move |daemon| daemon.put_list((&tenant, &name), text, terms, actor)).await?;
+    Ok(answer(done.map(Json)))
 }
 
 /// List all named lists.
@@ -50,11 +49,10 @@ pub(crate) async fn get(
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn delete(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
-    IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.delete_list((&tenant, &name), if_match, caller.acts(String::new())?))
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+    action: Action<()>,
+) -> Result<Response, Problem> {
+    let (actor, terms, ()) = action.split()?;
+    let done = run(daemon, move |daemon| daemon.delete_list((&tenant, &name), terms, actor)).await?;
+    Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
 }

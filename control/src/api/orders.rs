@@ -1,17 +1,18 @@
 //! `/orders`.
 
-use crate::api::caller::By;
+use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
-use crate::api::request::{Body, IfMatch, Path, Query, bad_field, run};
-use crate::caller::Caller;
+use crate::api::request::{Body, Path, Query, bad_field, run};
 use crate::daemon::{Daemon, OrderAction, OrderFilter, OrderSummary, OrderView, StartOrder};
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
 type Answer = Result<Json<OrderView>, Problem>;
+type Acted = Result<Response, Problem>;
 
 /// Orders that a list has unless it is asked for more or fewer.
 const DEFAULT_LIMIT: usize = 100;
@@ -72,12 +73,10 @@ pub(crate) struct Rollback {
 /// Start an order: its first stage is published.
 #[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = StartOrder,
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(crate) async fn start(
-    State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
-    Body(start): Body<StartOrder>,
-) -> Answer {
-    run(daemon, move |daemon| daemon.start_order(start, &caller.name)).await.map(Json)
+pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, action: Action<Body<StartOrder>>) -> Acted {
+    let (actor, terms, Body(start)) = action.split_with(|Body(start)| std::mem::take(&mut start.reason))?;
+    let done = run(daemon, move |daemon| daemon.start_order(start, terms, actor)).await?;
+    Ok(answer(done.map(Json)))
 }
 
 /// List orders, newest first.
@@ -110,12 +109,10 @@ pub(crate) async fn get(State(daemon): State<Arc<Daemon>>, Path(id): Path<u64>) 
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn advance(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Reason { reason }): Body<Reason>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Advance, reason).await
+    action: Action<Body<Reason>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Advance, reason)).await
 }
 
 /// Change the current stage's scope now, to any other.
@@ -124,12 +121,11 @@ pub(crate) async fn advance(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn adjust(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Adjustment { scope, reason }): Body<Adjustment>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Adjust { scope }, reason).await
+    action: Action<Body<Adjustment>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Adjustment { scope, reason })| (OrderAction::Adjust { scope }, reason))
+        .await
 }
 
 /// Advance no more; the published rules stay.
@@ -138,12 +134,10 @@ pub(crate) async fn adjust(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn pause(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Reason { reason }): Body<Reason>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Pause, reason).await
+    action: Action<Body<Reason>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Pause, reason)).await
 }
 
 /// End a pause.
@@ -152,12 +146,10 @@ pub(crate) async fn pause(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn resume(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Reason { reason }): Body<Reason>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Resume, reason).await
+    action: Action<Body<Reason>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Resume, reason)).await
 }
 
 /// Put services back to their baseline, in one publish.
@@ -166,12 +158,13 @@ pub(crate) async fn resume(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn rollback(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Rollback { services, keep_dependents, reason }): Body<Rollback>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Rollback { services, keep_dependents }, reason).await
+    action: Action<Body<Rollback>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Rollback { services, keep_dependents, reason })| {
+        (OrderAction::Rollback { services, keep_dependents }, reason)
+    })
+    .await
 }
 
 /// End the gray period: the gray versions become the baselines.
@@ -180,24 +173,24 @@ pub(crate) async fn rollback(
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn finish(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path(id): Path<u64>,
-    if_match: IfMatch,
-    Body(Reason { reason }): Body<Reason>,
-) -> Answer {
-    act(daemon, caller, (id, if_match), OrderAction::Finish, reason).await
+    action: Action<Body<Reason>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Finish, reason)).await
 }
 
 const fn default_limit() -> usize {
     DEFAULT_LIMIT
 }
 
-async fn act(
+/// Does with an order what the body says, for the reason that it gives.
+async fn act<T>(
     daemon: Arc<Daemon>,
-    caller: Caller,
-    (id, IfMatch(if_match)): (u64, IfMatch),
-    action: OrderAction,
-    reason: String,
-) -> Answer {
-    run(daemon, move |daemon| daemon.act(id, action, caller.acts(reason)?, if_match)).await.map(Json)
+    id: u64,
+    asked: Action<T>,
+    read: impl FnOnce(T) -> (OrderAction, String),
+) -> Acted {
+    let (actor, terms, (action, _)) = asked.map(read).split_with(|(_, reason)| std::mem::take(reason))?;
+    let done = run(daemon, move |daemon| daemon.act(id, action, actor, terms)).await?;
+    Ok(answer(done.map(Json)))
 }

@@ -1,12 +1,13 @@
 //! `/plans`.
 
-use crate::api::caller::By;
+use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
-use crate::api::request::{IfMatch, Path, Text, run};
+use crate::api::request::{Path, Text, run};
 use crate::daemon::{Daemon, PlanApplied, PlanSummary, PlanView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use std::sync::Arc;
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -18,11 +19,11 @@ type Answer<T> = Result<Json<T>, Problem>;
     responses((status = 200, body = PlanApplied), (status = 412, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn apply(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
-    IfMatch(if_match): IfMatch,
-    Text(text): Text,
-) -> Answer<PlanApplied> {
-    run(daemon, move |daemon| daemon.apply_plan(&text, if_match, caller.acts(String::new())?)).await.map(Json)
+    action: Action<Text>,
+) -> Result<Response, Problem> {
+    let (actor, terms, Text(text)) = action.split()?;
+    let done = run(daemon, move |daemon| daemon.apply_plan(&text, terms, actor)).await?;
+    Ok(answer(done.map(Json)))
 }
 
 /// List all plans.
@@ -48,11 +49,10 @@ pub(crate) async fn get(
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
 pub(crate) async fn delete(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
-    IfMatch(if_match): IfMatch,
     Path((tenant, name)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.delete_plan((&tenant, &name), if_match, caller.acts(String::new())?))
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+    action: Action<()>,
+) -> Result<Response, Problem> {
+    let (actor, terms, ()) = action.split()?;
+    let done = run(daemon, move |daemon| daemon.delete_plan((&tenant, &name), terms, actor)).await?;
+    Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
 }

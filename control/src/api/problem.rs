@@ -64,6 +64,7 @@ impl From<ActionError> for Problem {
             ActionError::Held { .. } => (S::CONFLICT, "service held by another order"),
             ActionError::InUse { .. } => (S::CONFLICT, "in use"),
             ActionError::Stale { .. } => (S::PRECONDITION_FAILED, "stale version"),
+            ActionError::KeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency key reused"),
             ActionError::TooMany { .. } => (S::CONFLICT, "limit reached"),
             ActionError::Refused(Refused::UnknownService { .. } | Refused::Reason { .. }) => {
                 (S::UNPROCESSABLE_ENTITY, "invalid")

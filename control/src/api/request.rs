@@ -2,9 +2,9 @@
 
 use crate::api::problem::Problem;
 use crate::daemon::{ActionError, Daemon, ProblemView};
-use axum::extract::{self, FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
+use axum::extract::{self, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -18,7 +18,21 @@ const MAX_ACTION_BYTES: usize = graylane_plan::MAX_PLAN_BYTES;
 
 /// How long a body may take to come: the longest list on a slow line. Clients that send nothing are not waited for, and
 /// what an action takes after that is just awaited.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a body may be.
+pub(crate) trait Carried: Sized {
+    /// Its bytes; 0 when there is none to be read.
+    const MAX_BYTES: usize;
+
+    /// Refuses what the headers say already.
+    fn check(_: &HeaderMap) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    /// What it says.
+    fn read(text: String) -> Result<Self, Problem>;
+}
 
 /// A body as text.
 pub(crate) struct Text(pub(crate) String);
@@ -53,27 +67,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Text {
-    type Rejection = Problem;
+impl Carried for () {
+    const MAX_BYTES: usize = 0;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read_in(BODY_TIMEOUT, request, MAX_BODY_BYTES).await.map(Self)
+    fn read(_: String) -> Result<Self, Problem> {
+        Ok(())
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
+impl Carried for Text {
+    const MAX_BYTES: usize = MAX_BODY_BYTES;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let is_json = request
-            .headers()
+    fn read(text: String) -> Result<Self, Problem> {
+        Ok(Self(text))
+    }
+}
+
+impl<T: DeserializeOwned> Carried for Body<T> {
+    const MAX_BYTES: usize = MAX_ACTION_BYTES;
+
+    fn check(headers: &HeaderMap) -> Result<(), Problem> {
+        let is_json = headers
             .get("content-type")
             .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-        if !is_json {
-            let detail = "content-type has to be application/json";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported media type", detail));
-        }
-        let text = read_in(BODY_TIMEOUT, request, MAX_ACTION_BYTES).await?;
+        let detail = "content-type has to be application/json";
+        let refused = || Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported media type", detail);
+        is_json.then_some(()).ok_or_else(refused)
+    }
+
+    fn read(text: String) -> Result<Self, Problem> {
         parse(&text)
             .map(Self)
             .map_err(|field| Problem::of_field(StatusCode::UNPROCESSABLE_ENTITY, "invalid", field))
@@ -105,7 +127,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ProblemView> {
 }
 
 /// Reads a body that has to be there in time.
-async fn read_in(time: Duration, request: Request, limit: usize) -> Result<String, Problem> {
+pub(crate) async fn read_in(time: Duration, request: Request, limit: usize) -> Result<String, Problem> {
     tokio::time::timeout(time, read(request, limit)).await.unwrap_or_else(|_| {
         let detail = format!(
             "body: it did not come whole within {} s; nothing changed, send it again",

@@ -1,13 +1,13 @@
 //! The published rules, and what the proxies make of them.
 
-use crate::api::caller::By;
+use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
 use crate::api::request::{Path, Query, bad_field, run};
 use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
 /// Tell which version a request gets, and why. `host` is its `:authority`; every other parameter but `tenant` is the
@@ -66,11 +66,12 @@ pub(crate) async fn baselines(State(daemon): State<Arc<Daemon>>) -> Result<Json<
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(crate) async fn clear_baseline(
     State(daemon): State<Arc<Daemon>>,
-    By(caller): By,
     Path((tenant, service)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, caller.acts(String::new())?)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    action: Action<()>,
+) -> Result<Response, Problem> {
+    let (actor, terms, ()) = action.split()?;
+    let done = run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, terms, actor)).await?;
+    Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
 }
 
 /// List the proxies: what each should run, acknowledged and runs.

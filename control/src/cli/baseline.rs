@@ -3,7 +3,7 @@
 use crate::cli::client::{Call, path};
 use crate::cli::output::table;
 use crate::cli::tenant::Kind;
-use crate::cli::{CliError, Session};
+use crate::cli::{CliError, Session, Why};
 use crate::daemon::BaselineView;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ pub(crate) enum BaselineCommand {
         /// The service's tenant; needed when several tenants have a baseline of this service
         #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
         tenant: Option<String>,
+        #[command(flatten)]
+        why: Why,
     },
 }
 
@@ -39,10 +41,11 @@ impl BaselineCommand {
                     table(["SERVICE", "TENANT", "VERSION", "ROUTE DEFAULT"], baselines.iter().map(row))
                 })
             }
-            Self::Clear { service, tenant } => {
+            Self::Clear { service, tenant, why: Why { reason } } => {
                 let tenant = session.tenant_of(tenant, Kind::Baseline, &service)?;
                 let path = path(["tenants", &tenant, "baselines", &service]);
-                let _: Value = session.client.send(Method::DELETE, Call { path, ..Call::default() })?;
+                let _: Value =
+                    session.client.send(Method::DELETE, Call { path, reason, ..Call::default() })?;
                 session.show(&json!({ "cleared": service, "tenant": tenant }), |_| {
                     format!(
                         "baseline of service {service} of tenant {tenant} cleared: the routes choose it now"

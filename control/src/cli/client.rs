@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
+use std::thread::sleep;
 use std::time::Duration;
 use thiserror::Error;
 use ureq::http::header::AUTHORIZATION;
@@ -22,6 +23,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer. The largest is a rule set.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// Random bytes of an action's key: as many as a UUID has.
+const KEY_BYTES: usize = 16;
+
+/// How long to wait before an action is asked for again whose answer was lost: the daemon may be starting anew.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What to do when nobody can tell whether a change was done.
 const MAY_BE_DONE: &str = "; it may have been done: read it again before you repeat it";
@@ -42,6 +49,8 @@ pub struct Call {
     pub body: Option<(&'static str, Vec<u8>)>,
     /// The version that must hold, for `If-Match`.
     pub if_match: Option<u64>,
+    /// Why, for an action whose body has no room for it.
+    pub reason: String,
     /// Who tells how far the body got, if anybody does.
     pub progress: Option<Progress>,
 }
@@ -143,22 +152,46 @@ impl Client {
             .map_err(|error| ClientError::Answer { server: self.server.clone(), message: error.to_string() })
     }
 
-    /// Makes any call, and gives the answer's body as it came.
+    /// Makes any call, and gives the answer's body as it came. An action whose answer is lost is asked for once more, with
+    /// the same key, so that it is done once.
     ///
     /// # Errors
     /// As for [`Client::get`].
     pub fn send_raw(&self, method: Method, call: Call) -> Result<Vec<u8>, ClientError> {
-        let Call { path, body, if_match, progress } = call;
+        let key = if method == Method::GET { None } else { fresh_key() };
+        match self.exchange(&method, &call, key.as_deref()) {
+            Err(ClientError::Lost { server, source, hint }) if key.is_some() => {
+                sleep(RETRY_PAUSE);
+                match self.exchange(&method, &call, key.as_deref()) {
+                    // What became of the first is not known still.
+                    Err(ClientError::Unreachable { .. }) => Err(ClientError::Lost { server, source, hint }),
+                    again => again,
+                }
+            }
+            first => first,
+        }
+    }
+
+    /// Sends a request and reads its answer, once.
+    fn exchange(&self, method: &Method, call: &Call, key: Option<&str>) -> Result<Vec<u8>, ClientError> {
+        let Call { path, body, if_match, reason, progress } = call;
         let hint = if method == Method::GET { "" } else { MAY_BE_DONE };
         let uri: Uri =
             format!("{}/api/v1{path}", self.server).parse().map_err(|error| self.impossible(&error))?;
         let mut request = Request::builder().method(method).uri(uri);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
+        }
+        if !reason.is_empty() {
+            request = request.header("graylane-reason", escaped(reason));
+        }
         if let Some(value) = self.credentials.authorization().map_err(ClientError::Token)? {
             request = request.header(AUTHORIZATION, value);
         }
         if let Some(version) = if_match {
             request = request.header("if-match", format!("\"{version}\""));
         }
+        let body = body.as_ref().map(|(content_type, bytes)| (*content_type, bytes.as_slice()));
         let sent = self.run(request, body, progress.as_ref())?;
         let answer = sent.map_err(|source| self.no_answer(source, hint))?;
         let status = answer.status();
@@ -179,7 +212,7 @@ impl Client {
     fn run(
         &self,
         request: Builder,
-        body: Option<(&str, Vec<u8>)>,
+        body: Option<(&str, &[u8])>,
         progress: Option<&Progress>,
     ) -> Result<Result<Response<Body>, ureq::Error>, ClientError> {
         let impossible = |error| self.impossible(&error);
@@ -191,7 +224,7 @@ impl Client {
             return Ok(self.agent.run(request.body(bytes).map_err(impossible)?));
         };
         let request = request.header("content-length", bytes.len());
-        let mut watched = progress.watch(&bytes);
+        let mut watched = progress.watch(bytes);
         Ok(self.agent.run(request.body(SendBody::from_reader(&mut watched)).map_err(impossible)?))
     }
 
@@ -219,6 +252,13 @@ impl ClientError {
             Self::Failed(_) | Self::Unreachable { .. } | Self::Lost { .. } | Self::Answer { .. } => 3,
         }
     }
+}
+
+/// By which the daemon knows an action when it is asked for again. With no randomness there is none, and no second try.
+fn fresh_key() -> Option<String> {
+    let mut bytes = [0; KEY_BYTES];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether there was no connection that could have carried the request.

@@ -3,7 +3,7 @@
 use crate::cli::client::{Call, path};
 use crate::cli::output::table;
 use crate::cli::tenant::Kind;
-use crate::cli::{CliError, Session, read_bytes};
+use crate::cli::{CliError, Session, Why, read_bytes};
 use crate::daemon::ListView;
 use clap::{Args, Subcommand};
 use graylane_plan::MAX_LIST_BYTES;
@@ -27,6 +27,8 @@ pub(crate) enum ListCommand {
         /// Refuse unless the list is at this version
         #[arg(long, value_name = "VERSION")]
         if_match: Option<u64>,
+        #[command(flatten)]
+        why: Why,
     },
     /// List the lists
     List {
@@ -37,7 +39,12 @@ pub(crate) enum ListCommand {
     /// Print the ids of a list, one per line
     Get(ListName),
     /// Delete a list that no plan names
-    Delete(ListName),
+    Delete {
+        #[command(flatten)]
+        name: ListName,
+        #[command(flatten)]
+        why: Why,
+    },
 }
 
 #[derive(Args)]
@@ -54,12 +61,12 @@ pub(crate) struct ListName {
 impl ListCommand {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
-            Self::Put { name, file, tenant, if_match } => {
+            Self::Put { name, file, tenant, if_match, why: Why { reason } } => {
                 let bytes = read_bytes(&file, MAX_LIST_BYTES)?;
                 let tenant = session.only_tenant(tenant)?;
                 let progress = Some(session.progress(bytes.len()));
                 let path = path(["tenants", &tenant, "lists", &name]);
-                let call = Call { path, body: Some(("text/csv", bytes)), if_match, progress };
+                let call = Call { path, body: Some(("text/csv", bytes)), if_match, reason, progress };
                 let list: ListView = session.client.send(Method::PUT, call)?;
                 session.show(&list, |ListView { name, tenant, ids, version, .. }| {
                     format!("list {name} of tenant {tenant} has {ids} ids (version {version})")
@@ -80,8 +87,8 @@ impl ListCommand {
                 let ids = String::from_utf8_lossy(&ids).trim_end().to_owned();
                 session.show(&ids.lines().collect::<Vec<_>>(), |ids| ids.join("\n"))
             }
-            Self::Delete(name) => {
-                let call = Call { path: name.path(session)?, ..Call::default() };
+            Self::Delete { name, why: Why { reason } } => {
+                let call = Call { path: name.path(session)?, reason, ..Call::default() };
                 let _: Value = session.client.send(Method::DELETE, call)?;
                 session.show(&json!({ "deleted": name.name }), |_| format!("list {} deleted", name.name))
             }

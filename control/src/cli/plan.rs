@@ -3,7 +3,7 @@
 use crate::cli::client::{Call, path};
 use crate::cli::output::{or_dash, table};
 use crate::cli::tenant::Kind;
-use crate::cli::{CliError, Session, offline, read_input};
+use crate::cli::{CliError, Session, Why, offline, read_input};
 use crate::config::Config;
 use crate::daemon::{PlanApplied, PlanSummary, PlanView, ProblemView};
 use clap::{Args, Subcommand};
@@ -28,6 +28,8 @@ pub(crate) enum Plan {
         /// Refuse unless the plan is at this version
         #[arg(long, value_name = "VERSION")]
         if_match: Option<u64>,
+        #[command(flatten)]
+        why: Why,
     },
     /// List the plans
     List {
@@ -38,7 +40,12 @@ pub(crate) enum Plan {
     /// Print a plan
     Get(PlanName),
     /// Delete a plan that no active order runs
-    Delete(PlanName),
+    Delete {
+        #[command(flatten)]
+        name: PlanName,
+        #[command(flatten)]
+        why: Why,
+    },
 }
 
 #[derive(Args)]
@@ -65,16 +72,17 @@ impl Plan {
             Self::Check { file: PlanFile { file }, config } => {
                 check(session, &read_input(&file)?, &offline::read_config(config.as_deref())?)
             }
-            Self::Apply { file: PlanFile { file }, if_match } => {
-                apply(session, &read_input(&file)?, if_match)
+            Self::Apply { file: PlanFile { file }, if_match, why: Why { reason } } => {
+                let body = Some(("application/yaml", read_input(&file)?.into_bytes()));
+                apply(session, Call { path: "/plans".into(), body, if_match, reason, ..Call::default() })
             }
             Self::List { tenant } => list(session, tenant.as_deref()),
             Self::Get(name) => {
                 let plan: PlanView = session.client.get(&name.path(session)?)?;
                 session.show(&plan, |plan| serde_json::to_string_pretty(&plan.plan).unwrap_or_default())
             }
-            Self::Delete(name) => {
-                let call = Call { path: name.path(session)?, ..Call::default() };
+            Self::Delete { name, why: Why { reason } } => {
+                let call = Call { path: name.path(session)?, reason, ..Call::default() };
                 let _: Value = session.client.send(Method::DELETE, call)?;
                 session.show(&json!({ "deleted": name.name }), |_| format!("plan {} deleted", name.name))
             }
@@ -109,9 +117,7 @@ fn check(session: &Session, text: &str, config: &Config) -> Result<(), CliError>
     }
 }
 
-fn apply(session: &Session, text: &str, if_match: Option<u64>) -> Result<(), CliError> {
-    let body = Some(("application/yaml", text.as_bytes().to_vec()));
-    let call = Call { path: "/plans".into(), body, if_match, ..Call::default() };
+fn apply(session: &Session, call: Call) -> Result<(), CliError> {
     let applied: PlanApplied = session.client.send(Method::POST, call)?;
     session.show(&applied, |applied| {
         let warning = |warning: &ProblemView| format!("warning: {}: {}\n", warning.path, warning.message);

@@ -49,6 +49,9 @@ impl Session {
 impl Progress {
     /// `bytes`, which are watched from now on while they are read.
     pub(crate) fn watch<'a>(&'a self, bytes: &'a [u8]) -> Watched<'a> {
+        // It may be the second try.
+        self.0.set_position(0);
+        self.0.set_style(style(SENDING));
         Watched { bytes, bar: &self.0 }
     }
 }

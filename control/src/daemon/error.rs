@@ -62,6 +62,11 @@ pub enum ActionError {
         /// The version that it has.
         found: u64,
     },
+    /// A caller used an idempotency key for two requests.
+    #[error(
+        "idempotency-key: it came with another request within the last 24 hours; take a fresh one for each action"
+    )]
+    KeyReused,
     /// There would be too many.
     #[error("{what}: {limit} are there, which is the limit; {cure}")]
     TooMany {

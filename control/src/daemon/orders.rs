@@ -4,7 +4,7 @@ use crate::audit::{Deed, shown};
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
-use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
+use crate::daemon::{ActionError, Daemon, Done, OrderSummary, OrderView, Terms};
 use graylane_order::{Actor, Effect, Event, Order, Start, TimelineEntry};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
@@ -73,8 +73,13 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is no such plan, it no longer passes its check, or another active order holds one of its services.
-    pub fn start_order(&self, start: StartOrder, actor: &str) -> Result<OrderView, ActionError> {
-        let id = self.change(|draft| {
+    pub fn start_order(
+        &self,
+        start: StartOrder,
+        terms: impl Into<Terms>,
+        actor: Actor,
+    ) -> Result<Done<OrderView>, ActionError> {
+        let started = self.change_once(terms.into().once, |draft| {
             let tenant = draft.state.tenant_of_plan(&start)?;
             let stored = draft.state.plan(&tenant, &start.plan)?;
             let taken =
@@ -93,28 +98,29 @@ impl Daemon {
                     plan: taken.plan().clone(),
                     content_hash: taken.content_hash().to_owned(),
                     lists_by_stage: stored.plan.spec.stages.iter().map(pinned).collect(),
-                    actor: Actor { name: actor.to_owned(), reason: start.reason },
+                    actor,
                 },
                 draft.now,
             )?;
             draft.apply(None, order, &effects, "order.start")?;
             Ok(id)
         })?;
-        self.order(id)
+        started.try_map(|id| self.order(id))
     }
 
     /// Does something with an order.
     ///
     /// # Errors
-    /// When there is no such order, it is not at version `if_match`, or its phase does not allow the action.
+    /// When there is no such order, it is not at the version of `terms`, or its phase does not allow the action.
     pub fn act(
         &self,
         id: u64,
         action: OrderAction,
         actor: Actor,
-        if_match: Option<u64>,
-    ) -> Result<OrderView, ActionError> {
-        self.change(|draft| {
+        terms: impl Into<Terms>,
+    ) -> Result<Done<OrderView>, ActionError> {
+        let Terms { if_match, once } = terms.into();
+        let done = self.change_once(once, |draft| {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
             let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
@@ -138,7 +144,7 @@ impl Daemon {
             }
             Ok(())
         })?;
-        self.order(id)
+        done.try_map(|()| self.order(id))
     }
 
     /// Orders, newest first.
@@ -185,8 +191,14 @@ impl Daemon {
     ///
     /// # Errors
     /// When there is none, or an active order holds the service.
-    pub fn clear_baseline(&self, tenant: &str, service: &str, actor: Actor) -> Result<(), ActionError> {
-        self.change(|draft| {
+    pub fn clear_baseline(
+        &self,
+        tenant: &str,
+        service: &str,
+        terms: impl Into<Terms>,
+        actor: Actor,
+    ) -> Result<Done<()>, ActionError> {
+        self.change_once(terms.into().once, |draft| {
             let baselines = &draft.state.tenant(tenant)?.baselines;
             if !baselines.contains_key(service) {
                 return Err(ActionError::not_found("baseline of service", service, baselines.keys()));

@@ -2,7 +2,9 @@
 
 use crate::audit::{Deed, shown};
 use crate::daemon::state::{Draft, Known, State, StoredList, StoredPlan, TenantState, list_key, plan_key};
-use crate::daemon::{ActionError, Daemon, ListView, PlanApplied, PlanSummary, PlanView, ProblemView};
+use crate::daemon::{
+    ActionError, Daemon, Done, ListView, PlanApplied, PlanSummary, PlanView, ProblemView, Terms,
+};
 use graylane_order::Actor;
 use graylane_plan::{
     HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, check_list, in_order, list_hash,
@@ -29,19 +31,20 @@ impl Daemon {
     /// that is there already changes nothing.
     ///
     /// # Errors
-    /// When the text is no plan or has problems, or the plan is not at version `if_match`.
+    /// When the text is no plan or has problems, or the plan is not at the version of `terms`.
     pub fn apply_plan(
         &self,
         text: &str,
-        if_match: Option<u64>,
+        terms: impl Into<Terms>,
         actor: Actor,
-    ) -> Result<PlanApplied, ActionError> {
+    ) -> Result<Done<PlanApplied>, ActionError> {
+        let Terms { if_match, once } = terms.into();
         let invalid = |problems| ActionError::Invalid { what: "plan", problems };
         let (plan, unread) = read(text);
         let Some(plan) = plan else { return Err(invalid(unread)) };
         let ReleasePlan { metadata: Metadata { name, tenant }, .. } = plan.clone();
         let key = plan_key(&tenant, &name);
-        let (changed, problems) = self.change(|draft| {
+        let done = self.change_once(once, |draft| {
             let before = draft.state.plan(&tenant, &name).ok();
             check_version("the plan", draft.version(&key), if_match)?;
             if unread.is_empty() && before.as_ref().is_some_and(|before| before.plan == plan) {
@@ -70,10 +73,10 @@ impl Daemon {
                 before: shown(&before.map(|before| before.plan.clone())),
                 after: shown(&stored.plan),
             });
-            Ok((true, problems))
+            Ok((true, problems.into_iter().map(ProblemView::from).collect()))
         })?;
-        let warnings = problems.into_iter().map(ProblemView::from).collect();
-        Ok(PlanApplied { version: self.known().version(&key), tenant, name, changed, warnings })
+        let version = self.known().version(&key);
+        Ok(done.map(|(changed, warnings)| PlanApplied { version, tenant, name, changed, warnings }))
     }
 
     /// All plans.
@@ -98,14 +101,15 @@ impl Daemon {
     /// Deletes a plan that no active order runs.
     ///
     /// # Errors
-    /// When there is none of this name, an order runs it, or it is not at version `if_match`.
+    /// When there is none of this name, an order runs it, or it is not at the version of `terms`.
     pub fn delete_plan(
         &self,
         (tenant, name): (&str, &str),
-        if_match: Option<u64>,
+        terms: impl Into<Terms>,
         actor: Actor,
-    ) -> Result<(), ActionError> {
-        self.change(|draft| {
+    ) -> Result<Done<()>, ActionError> {
+        let Terms { if_match, once } = terms.into();
+        self.change_once(once, |draft| {
             let before = draft.state.plan(tenant, name)?;
             check_version("the plan", draft.version(&plan_key(tenant, name)), if_match)?;
             if let Some(order) = draft.state.active_order(tenant, name) {
@@ -130,14 +134,15 @@ impl Daemon {
     /// plans that name it are checked again when they are started.
     ///
     /// # Errors
-    /// When the text is no list or more than proxies load, its name is none, or the list is not at version `if_match`.
+    /// When the text is no list or more than proxies load, its name is none, or the list is not at the version of `terms`.
     pub fn put_list(
         &self,
         (tenant, name): (&str, &str),
         text: String,
-        if_match: Option<u64>,
+        terms: impl Into<Terms>,
         actor: Actor,
-    ) -> Result<ListView, ActionError> {
+    ) -> Result<Done<ListView>, ActionError> {
+        let Terms { if_match, once } = terms.into();
         let invalid = |problems| ActionError::Invalid { what: "list", problems };
         if !is_name(name) {
             let message =
@@ -150,7 +155,7 @@ impl Daemon {
         check_list(&ids).map_err(|problem| invalid(vec![problem]))?;
         let key = list_key(tenant, name);
         let stored = StoredList { hash: list_hash(&ids), ids: ids.len() };
-        self.change(|draft| {
+        let done = self.change_once(once, |draft| {
             if let Err(problem) = self.ensure_tenant(draft, tenant, &actor)? {
                 return Err(invalid(vec![Problem::error("tenant", problem)]));
             }
@@ -173,7 +178,7 @@ impl Daemon {
             });
             draft.put(key.clone(), &stored)
         })?;
-        Ok(self.known().view(tenant, name, &stored))
+        Ok(done.map(|()| self.known().view(tenant, name, &stored)))
     }
 
     /// All named lists.
@@ -198,14 +203,15 @@ impl Daemon {
     /// Deletes a list that no plan names. Orders that run keep it.
     ///
     /// # Errors
-    /// When there is none of this name, a plan names it, or it is not at version `if_match`.
+    /// When there is none of this name, a plan names it, or it is not at the version of `terms`.
     pub fn delete_list(
         &self,
         (tenant, name): (&str, &str),
-        if_match: Option<u64>,
+        terms: impl Into<Terms>,
         actor: Actor,
-    ) -> Result<(), ActionError> {
-        self.change(|draft| {
+    ) -> Result<Done<()>, ActionError> {
+        let Terms { if_match, once } = terms.into();
+        self.change_once(once, |draft| {
             draft.state.list(tenant, name)?;
             check_version("the list", draft.version(&list_key(tenant, name)), if_match)?;
             let entry = draft.state.tenant_mut(tenant)?;

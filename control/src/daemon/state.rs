@@ -2,6 +2,7 @@
 
 use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
+use crate::daemon::once::{Answers, Kept};
 use crate::store::{Store, Transaction};
 use bytes::Bytes;
 use graylane_order::{Actor, Order};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub(crate) struct Known {
     pub(crate) state: State,
     version_by_key: BTreeMap<String, u64>,
+    /// What was done by a key that may come again.
+    pub(crate) answers: Answers,
 }
 
 /// All that actions read and change. A clone shares plans, orders, ids and rules.
@@ -106,6 +109,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) now: Timestamp,
     known: &'a Known,
     txn: Transaction,
+    kept: Option<Kept>,
     /// Whether the rules of some tenant changed.
     pub(crate) has_new_rules: bool,
 }
@@ -115,7 +119,8 @@ pub(crate) struct Draft<'a> {
 impl Known {
     /// Reads everything from the store, except the rules, which are compiled again. Gives what was published, too.
     pub(crate) fn load(store: &Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
-        let mut known = Self { state: State::default(), version_by_key: BTreeMap::new() };
+        let mut known =
+            Self { state: State::default(), version_by_key: BTreeMap::new(), answers: Answers::default() };
         let mut published = BTreeMap::new();
         // In the order of keys, so a tenant does not come before its baselines: they wait for it.
         let mut rest = Vec::new();
@@ -127,6 +132,7 @@ impl Known {
                     known.state.tenants.insert(name.to_owned(), TenantState::new(record.into_tenant(name)));
                 }
                 Some(("rules", name)) => drop(published.insert(name.to_owned(), read(&key, &stored.bytes)?)),
+                _ if Answers::owns(&key) => known.answers.load(&key, &stored.bytes)?,
                 _ if key == AUDIT_HEAD => known.state.audit = read(&key, &stored.bytes)?,
                 _ => rest.push((key, stored.bytes)),
             }
@@ -144,7 +150,7 @@ impl Known {
 
     /// Writes what a draft changed, and makes it the state.
     pub(crate) fn commit(&mut self, draft: Drafted, store: &Store) -> Result<(), ActionError> {
-        let Drafted { mut state, mut txn } = draft;
+        let Drafted { mut state, mut txn, kept } = draft;
         if txn.puts.is_empty() && txn.deletes.is_empty() {
             self.state = state;
             return Ok(());
@@ -158,6 +164,9 @@ impl Known {
         }
         for key in &txn.deletes {
             self.version_by_key.remove(key);
+        }
+        if let Some(kept) = kept {
+            self.answers.keep(kept);
         }
         self.state = state;
         Ok(())
@@ -278,6 +287,7 @@ impl TenantRecord {
 pub(crate) struct Drafted {
     state: State,
     txn: Transaction,
+    kept: Option<Kept>,
 }
 
 // === impl Draft ===
@@ -285,12 +295,23 @@ pub(crate) struct Drafted {
 impl<'a> Draft<'a> {
     pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], now: Timestamp) -> Self {
         let state = known.state.clone();
-        Self { state, proxies, now, known, txn: Transaction::default(), has_new_rules: false }
+        Self { state, proxies, now, known, txn: Transaction::default(), kept: None, has_new_rules: false }
     }
 
     /// The version of a value before this change.
     pub(crate) fn version(&self, key: &str) -> u64 {
         self.known.version(key)
+    }
+
+    /// What was done before this change by a key that may come again.
+    pub(crate) fn answers(&self) -> &'a Answers {
+        &self.known.answers
+    }
+
+    /// Keeps what this change answers.
+    pub(crate) fn keep(&mut self, kept: Kept) {
+        self.txn.deletes.extend_from_slice(kept.forgotten());
+        self.kept = Some(kept);
     }
 
     /// Writes a value.
@@ -344,7 +365,7 @@ impl<'a> Draft<'a> {
             let head = self.state.audit.clone();
             self.put(AUDIT_HEAD.to_owned(), &head)?;
         }
-        Ok(Drafted { state: self.state, txn: self.txn })
+        Ok(Drafted { state: self.state, txn: self.txn, kept: self.kept })
     }
 }
 
