@@ -2,8 +2,10 @@
 
 mod action;
 mod audit;
+mod browsers;
 mod caller;
 mod description;
+mod events;
 mod lists;
 mod orders;
 mod plans;
@@ -13,10 +15,11 @@ mod rules;
 
 use crate::caller::Tokens;
 use crate::daemon::Daemon;
-use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use description::Everywhere;
+pub use events::{MAX_STREAMS, Streams};
 use std::sync::Arc;
 use utoipa::OpenApi;
 
@@ -45,6 +48,8 @@ use utoipa::OpenApi;
         orders::start,
         orders::list,
         orders::get,
+        events::many,
+        events::one,
         orders::advance,
         orders::adjust,
         orders::rollback,
@@ -68,14 +73,16 @@ pub fn openapi_json() -> String {
     ApiDoc::openapi().to_pretty_json().unwrap_or_default()
 }
 
-/// The API of `daemon` for the callers that `tokens` knows.
-pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>) -> Router {
+/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it.
+pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Router {
     let v1 = Router::new()
         .route("/plans", post(plans::apply).get(plans::list))
         .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
         .route("/lists", get(lists::list))
         .route("/tenants/{tenant}/lists/{name}", get(lists::get).put(lists::put).delete(lists::delete))
         .route("/orders", post(orders::start).get(orders::list))
+        .route("/orders/events", get(events::many))
+        .route("/orders/{id}/events", get(events::one))
         .route("/orders/{id}", get(orders::get))
         .route("/orders/{id}/advance", post(orders::advance))
         .route("/orders/{id}/adjust", post(orders::adjust))
@@ -91,7 +98,9 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>) -> Router {
         .route("/proxies", get(rules::proxies))
         .route("/audit", get(audit::list))
         .route_layer(from_fn_with_state(tokens, caller::authenticate))
-        .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())));
+        .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())))
+        .layer(Extension(Arc::new(streams)))
+        .layer(from_fn(browsers::guard));
     Router::new()
         .nest("/api/v1", v1)
         .route("/livez", get(async || "ok"))

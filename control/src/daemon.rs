@@ -5,6 +5,7 @@
 
 mod compile;
 mod error;
+mod look;
 mod named_lists;
 mod once;
 mod orders;
@@ -14,6 +15,7 @@ mod state;
 mod views;
 
 pub use error::ActionError;
+pub use look::Look;
 pub use once::{Done, Once, Terms};
 pub use orders::{OrderAction, OrderFilter, StartOrder};
 pub use views::{
@@ -59,6 +61,8 @@ pub struct Daemon {
     clock: Arc<dyn Clock>,
     /// What the clock had counted when the daemon was opened.
     opened: Duration,
+    /// The bell for those who watch: it counts commits.
+    commits: watch::Sender<u64>,
 }
 
 // === impl Daemon ===
@@ -78,7 +82,15 @@ impl Daemon {
     ) -> Result<Self, ActionError> {
         let (known, mut published) = Known::load(&store)?;
         let opened = clock.elapsed();
-        let daemon = Self { known: Mutex::new(known), store, config, fleet, clock, opened };
+        let daemon = Self {
+            known: Mutex::new(known),
+            store,
+            config,
+            fleet,
+            clock,
+            opened,
+            commits: watch::Sender::new(0),
+        };
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
                 draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -154,6 +166,7 @@ impl Daemon {
         if let Some(publish) = prepared {
             publish();
         }
+        self.commits.send_modify(|commits| *commits += 1);
         Ok(done)
     }
 

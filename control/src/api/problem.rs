@@ -3,12 +3,15 @@
 use crate::daemon::{ActionError, ProblemView};
 use crate::store::StoreError;
 use axum::Json;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use graylane_order::Refused;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// When to come again to a daemon that cannot do it now: nothing here heals faster.
+const RETRY_SECONDS: &str = "10";
 
 /// Why a request was refused or failed. Nothing changed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +49,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response =
             (status, [("content-type", "application/problem+json")], Json(self)).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        }
         if status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

@@ -1,6 +1,6 @@
 //! `graylane serve`.
 
-use crate::api;
+use crate::api::{self, Streams};
 use crate::cli::CliError;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -13,11 +13,15 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
+
+/// How long requests may take to end when the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -73,7 +77,8 @@ impl Serve {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
-        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon), tokens))
+        let streams = Streams::new(changes.clone(), stopped.clone());
+        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon), tokens, streams))
             .with_graceful_shutdown(until_stopped());
         let mut http = tokio::spawn(http.into_future());
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
@@ -89,7 +94,11 @@ impl Serve {
         observer.abort();
         stop.send_replace(true);
         if ended.is_ok() {
-            http.await??;
+            // A connection whose reader stands still would keep the daemon for ever.
+            match tokio::time::timeout(STOP_GRACE, http).await {
+                Ok(ended) => ended??,
+                Err(_) => tracing::warn!("some callers did not read their answers"),
+            }
             xds.await??;
         }
         ended

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(crate) struct Known {
     pub(crate) state: State,
     version_by_key: BTreeMap<String, u64>,
+    /// The revision of the last commit.
+    revision: u64,
     /// What was done by a key that may come again.
     pub(crate) answers: Answers,
 }
@@ -119,13 +121,18 @@ pub(crate) struct Draft<'a> {
 impl Known {
     /// Reads everything from the store, except the rules, which are compiled again. Gives what was published, too.
     pub(crate) fn load(store: &Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
-        let mut known =
-            Self { state: State::default(), version_by_key: BTreeMap::new(), answers: Answers::default() };
+        let mut known = Self {
+            state: State::default(),
+            version_by_key: BTreeMap::new(),
+            revision: 0,
+            answers: Answers::default(),
+        };
         let mut published = BTreeMap::new();
         // In the order of keys, so a tenant does not come before its baselines: they wait for it.
         let mut rest = Vec::new();
         for (key, stored) in store.list("")? {
             known.version_by_key.insert(key.clone(), stored.revision);
+            known.revision = known.revision.max(stored.revision);
             match key.split_once('/') {
                 Some(("tenant", name)) => {
                     let record: TenantRecord = read(&key, &stored.bytes)?;
@@ -148,6 +155,16 @@ impl Known {
         self.version_by_key.get(key).copied().unwrap_or_default()
     }
 
+    /// The revision of the last commit.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision of the commit that wrote an order.
+    pub(crate) fn order_revision(&self, id: u64) -> u64 {
+        self.version(&order_key(id))
+    }
+
     /// Writes what a draft changed, and makes it the state.
     pub(crate) fn commit(&mut self, draft: Drafted, store: &Store) -> Result<(), ActionError> {
         let Drafted { mut state, mut txn, kept } = draft;
@@ -159,6 +176,7 @@ impl Known {
         let keys = txn.puts.iter().map(|(key, _)| key).chain(&txn.deletes);
         txn.expects = keys.map(|key| (key.clone(), self.version_by_key.get(key).copied())).collect();
         let revision = store.commit(&txn)?;
+        self.revision = revision;
         for (key, _) in txn.puts {
             self.version_by_key.insert(key, revision);
         }

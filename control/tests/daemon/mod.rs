@@ -77,6 +77,13 @@ impl Daemon {
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1_024
     }
 
+    /// Asks the daemon to end, and waits until it did.
+    pub fn terminate(mut self) -> bool {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().success()
+    }
+
     /// Ends the daemon as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,80 @@
+//! One look at all orders and proxies, for everybody who watches at that moment.
+
+use crate::daemon::{ActionError, Convergence, Daemon, OrderSummary, OrderView};
+use graylane_order::Order;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What there was to be seen at one moment.
+pub struct Look {
+    /// The revision of the store's last commit: what is newer was not seen.
+    pub revision: u64,
+    /// The active orders.
+    pub active: BTreeMap<u64, Arc<OrderSummary>>,
+    convergence_by_tenant: BTreeMap<String, Convergence>,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// A receiver that wakes whenever an action, or the daemon itself, changed something.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Looks at all active orders, and at the proxies once for all of them.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        let proxies = self.fleet.proxies();
+        let known = self.known();
+        let tenants = known.state.tenants.keys();
+        let convergence_by_tenant =
+            tenants.map(|tenant| (tenant.clone(), self.convergence(&known.state, tenant, &proxies)));
+        let mut look = Look {
+            revision: known.revision(),
+            active: BTreeMap::new(),
+            convergence_by_tenant: convergence_by_tenant.collect(),
+        };
+        let active = known.state.orders.values().filter(|order| order.is_active());
+        look.active = active.map(|order| (order.id, Arc::new(look.summary(order)))).collect();
+        look
+    }
+
+    /// One order as it is, with the proxies as they were seen.
+    ///
+    /// # Errors
+    /// When there is none of this number.
+    pub fn order_seen(&self, id: u64, look: &Look) -> Result<OrderView, ActionError> {
+        let order = self.known().state.order(id)?;
+        Ok(OrderView::new(&order, look.convergence(&order), self.clock.now()))
+    }
+
+    /// One order in short, with the proxies as they were seen.
+    #[must_use]
+    pub fn summary_seen(&self, id: u64, look: &Look) -> Option<Arc<OrderSummary>> {
+        let order = self.known().state.order(id).ok()?;
+        Some(Arc::new(look.summary(&order)))
+    }
+
+    /// The orders that changed last behind a commit, and are at their end now.
+    #[must_use]
+    pub fn ended_since(&self, revision: u64, look: &Look) -> BTreeMap<u64, Arc<OrderSummary>> {
+        let known = self.known();
+        let ended = known.state.orders.values().filter(|order| !order.is_active());
+        let newer = ended.filter(|order| known.order_revision(order.id) > revision);
+        newer.map(|order| (order.id, Arc::new(look.summary(order)))).collect()
+    }
+}
+
+// === impl Look ===
+
+impl Look {
+    fn summary(&self, order: &Order) -> OrderSummary {
+        OrderSummary::new(order, self.convergence(order))
+    }
+
+    fn convergence(&self, order: &Order) -> Convergence {
+        self.convergence_by_tenant.get(order.tenant()).copied().unwrap_or_default()
+    }
+}
