@@ -4,8 +4,8 @@
 //! it was built upon has changed.
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
-    backends::InMemoryBackend,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
+    TableError, backends::InMemoryBackend,
 };
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -135,6 +135,15 @@ impl Store {
     pub fn in_memory() -> Result<Self, StoreError> {
         let db = Database::builder().create_with_backend(InMemoryBackend::new()).map_err(failed)?;
         Self::with(db, Path::new("memory"))
+    }
+
+    /// A store on a disk that the caller brings, like one that fails on purpose.
+    ///
+    /// # Errors
+    /// When what is on it cannot be read, or it cannot be written.
+    pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        Self::with(db.map_err(failed)?, Path::new("memory"))
     }
 
     fn with(db: Database, path: &Path) -> Result<Self, StoreError> {

@@ -5,6 +5,7 @@ mod cargo;
 mod envoy;
 mod fuzz;
 mod process;
+mod simulation;
 mod steps;
 mod tools;
 mod verbs;

@@ -9,7 +9,7 @@ use crate::cargo::cargo;
 use crate::steps::{AfterFailure, Steps};
 use crate::tools::{self, WASM_TARGET};
 use crate::workshop::Workshop;
-use crate::{envoy, fuzz, process};
+use crate::{envoy, fuzz, process, simulation};
 
 const HELP: &str = "\
 cargo xtask <verb>
@@ -22,6 +22,7 @@ cargo xtask <verb>
   bench rules    look-up, load, encode and compile up to a million ids, beside naive ways, and the look-up in V8
   fuzz [SECONDS] forged rule sets and configurations, thrown at the loaders: 60 seconds each unless said otherwise
   fuzz keep      bring the least of what the fuzzer found, and reaches as much, into rules/fuzz/corpus
+  sim [MINUTES]  random plans, operators, proxies, faults and crashes in simulated time: 10 minutes unless said otherwise
   help           this text
 
 ENVOY=path uses another Envoy than the pinned one.";
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "ci" => ci(&workshop),
         "bench" => bench(&workshop, rest),
         "fuzz" => fuzz::run(&workshop, rest),
+        "sim" => simulation::run(&workshop, rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
