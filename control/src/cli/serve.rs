@@ -13,15 +13,11 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
-
-/// How long requests may take to end when the daemon stops.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -78,15 +74,15 @@ impl Serve {
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
         let streams = Streams::new(changes.clone(), stopped.clone());
-        let http = axum::serve(http_listener, api::router(Arc::clone(&daemon), tokens, streams))
-            .with_graceful_shutdown(until_stopped());
-        let mut http = tokio::spawn(http.into_future());
+        let router = api::router(Arc::clone(&daemon), tokens, streams);
+        let mut http =
+            tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
         let mut observer = tokio::spawn(async move { daemon.observe(changes).await });
 
         let ended = tokio::select! {
             signal = terminated() => signal,
-            ended = &mut http => Err(unexpected("the HTTP server", ended)),
+            ended = &mut http => Err(unexpected("the HTTP server", ended.map(Ok::<(), Infallible>))),
             ended = &mut xds => Err(unexpected("the xDS server", ended)),
             ended = &mut observer => Err(unexpected("the order observer", ended.map(Ok::<(), Infallible>))),
         };
@@ -94,11 +90,7 @@ impl Serve {
         observer.abort();
         stop.send_replace(true);
         if ended.is_ok() {
-            // A connection whose reader stands still would keep the daemon for ever.
-            match tokio::time::timeout(STOP_GRACE, http).await {
-                Ok(ended) => ended??,
-                Err(_) => tracing::warn!("some callers did not read their answers"),
-            }
+            http.await?;
             xds.await??;
         }
         ended
