@@ -8,6 +8,7 @@ mod connections;
 mod description;
 mod events;
 mod lists;
+mod order_list;
 mod orders;
 mod plans;
 mod problem;
@@ -48,7 +49,7 @@ use utoipa::OpenApi;
         lists::get,
         lists::delete,
         orders::start,
-        orders::list,
+        order_list::list,
         orders::get,
         events::many,
         events::one,
@@ -82,7 +83,7 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Rou
         .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
         .route("/lists", get(lists::list))
         .route("/tenants/{tenant}/lists/{name}", get(lists::get).put(lists::put).delete(lists::delete))
-        .route("/orders", post(orders::start).get(orders::list))
+        .route("/orders", post(orders::start).get(order_list::list))
         .route("/orders/events", get(events::many))
         .route("/orders/{id}/events", get(events::one))
         .route("/orders/{id}", get(orders::get))

@@ -8,6 +8,7 @@ mod explain;
 mod list;
 mod offline;
 mod order;
+mod order_filter;
 mod output;
 mod plan;
 mod problem;

@@ -8,6 +8,7 @@ mod error;
 mod look;
 mod named_lists;
 mod once;
+mod order_filter;
 mod orders;
 mod plans;
 mod queries;
@@ -15,9 +16,10 @@ mod state;
 mod views;
 
 pub use error::ActionError;
-pub use look::Look;
+pub use look::{Look, OrderSeen};
 pub use once::{Done, Once, Terms};
-pub use orders::{OrderAction, OrderFilter, StartOrder};
+pub use order_filter::OrderFilter;
+pub use orders::{OrderAction, StartOrder};
 pub use views::{
     AuditPage, BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied,
     PlanSummary, PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,

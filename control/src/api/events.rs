@@ -6,14 +6,14 @@
 
 use crate::api::problem::Problem;
 use crate::api::request::{Path, Query, run};
-use crate::daemon::{Daemon, Look, OrderSummary, OrderView};
+use crate::daemon::{Daemon, Look, OrderSeen, OrderSummary, OrderView};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::unfold;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -83,7 +83,7 @@ struct ManyOrders {
     tenant: Option<String>,
     /// The commit that the reader knows all before, when it comes back.
     since: Option<u64>,
-    told: BTreeMap<u64, Arc<OrderSummary>>,
+    told: BTreeMap<u64, Arc<OrderSeen>>,
     telling: VecDeque<Event>,
     is_first: bool,
 }
@@ -202,7 +202,7 @@ impl OneOrder {
             let order = self.watcher.daemon.order_seen(self.id, &look).ok()?;
             let id = state_id(&order);
             if id != self.told {
-                let event = event(&order)?.id(&id);
+                let event = event(&serde_json::to_string(&order).ok()?).id(&id);
                 self.told = id;
                 return Some((event, self));
             }
@@ -219,14 +219,13 @@ impl ManyOrders {
                 return Some((event, self));
             }
             let look = self.watcher.look().await?;
-            self.compare(&look)?;
+            self.compare(&look);
         }
     }
 
     /// Finds what the reader was not told. Only the last event has an id: who loses the stream before it is told all again.
-    fn compare(&mut self, look: &Look) -> Option<()> {
-        let is_wanted =
-            |order: &OrderSummary| self.tenant.as_ref().is_none_or(|tenant| order.tenant == *tenant);
+    fn compare(&mut self, look: &Look) {
+        let is_wanted = |order: &OrderSeen| self.tenant.as_ref().is_none_or(|tenant| order.tenant == *tenant);
         let daemon = &self.watcher.daemon;
         let mut now = match self.since.take().filter(|since| *since <= look.revision) {
             Some(since) => daemon.ended_since(since, look),
@@ -238,24 +237,18 @@ impl ManyOrders {
         now.retain(|_, order| is_wanted(order));
         let mut events = Vec::new();
         for (id, order) in &now {
-            if self.told.get(id).is_none_or(|told| state(told) != state(order)) {
-                events.push(event(&**order)?);
+            if self.told.get(id).is_none_or(|told| told.summary != order.summary) {
+                events.push(event(&order.summary));
             }
         }
-        now.retain(|_, order| !order.has_ended());
+        now.retain(|_, order| !order.has_ended);
         self.told = now;
         if std::mem::take(&mut self.is_first) {
             events.push(Event::default().event("synced").data("{}"));
         }
         let last = events.pop().map(|last| last.id(look.revision.to_string()));
         self.telling.extend(events.into_iter().chain(last));
-        Some(())
     }
-}
-
-/// What makes two states of an order different to whoever watches.
-fn state(order: &OrderSummary) -> (u64, crate::daemon::Convergence) {
-    (order.version, order.convergence)
 }
 
 /// Names a state of an order. What only counts down is no other state.
@@ -266,8 +259,8 @@ fn state_id(order: &OrderView) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn event(order: &impl Serialize) -> Option<Event> {
-    Event::default().event("order").json_data(order).ok()
+fn event(order: &str) -> Event {
+    Event::default().event("order").data(order)
 }
 
 fn last_event_id(headers: &HeaderMap) -> &str {

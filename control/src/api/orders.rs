@@ -2,38 +2,17 @@
 
 use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
-use crate::api::request::{Body, Path, Query, bad_field, run};
-use crate::daemon::{Daemon, OrderAction, OrderFilter, OrderSummary, OrderView, StartOrder};
+use crate::api::request::{Body, Path, run};
+use crate::daemon::{Daemon, OrderAction, OrderView, StartOrder};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 type Answer = Result<Json<OrderView>, Problem>;
 type Acted = Result<Response, Problem>;
-
-/// Orders that a list has unless it is asked for more or fewer.
-const DEFAULT_LIMIT: usize = 100;
-
-/// Orders that one list may have.
-const MAX_LIMIT: usize = 1_000;
-
-/// Which orders to list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Filter {
-    /// Only those of this tenant.
-    tenant: Option<String>,
-    /// Only those that are not rolled back or finished.
-    #[serde(default)]
-    active: bool,
-    /// At most so many.
-    #[serde(default = "default_limit")]
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: usize,
-}
 
 /// Why something is done.
 #[derive(Deserialize, ToSchema)]
@@ -77,23 +56,6 @@ pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, action: Action<Body
     let (actor, terms, Body(start)) = action.split_with(|Body(start)| std::mem::take(&mut start.reason))?;
     let done = run(daemon, move |daemon| daemon.start_order(start, terms, actor)).await?;
     Ok(answer(done.map(Json)))
-}
-
-/// List orders, newest first.
-#[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(Filter),
-    responses((status = 200, body = Vec<OrderSummary>), (status = 400, body = Problem)))]
-pub(crate) async fn list(
-    State(daemon): State<Arc<Daemon>>,
-    Query(filter): Query<Filter>,
-) -> Result<Json<Vec<OrderSummary>>, Problem> {
-    let Filter { tenant, active, limit } = filter;
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let message =
-            format!("{limit} is not 1 to {MAX_LIMIT}; ask for fewer, of one tenant or only active ones");
-        return Err(bad_field("limit", message));
-    }
-    let filter = OrderFilter { tenant, active, limit };
-    run(daemon, move |daemon| Ok(daemon.orders(&filter))).await.map(Json)
 }
 
 /// Read an order.
@@ -177,10 +139,6 @@ pub(crate) async fn finish(
     action: Action<Body<Reason>>,
 ) -> Acted {
     act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Finish, reason)).await
-}
-
-const fn default_limit() -> usize {
-    DEFAULT_LIMIT
 }
 
 /// Does with an order what the body says, for the reason that it gives.

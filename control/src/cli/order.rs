@@ -1,6 +1,7 @@
 //! `graylane order`.
 
-use crate::cli::client::{Call, escaped};
+use crate::cli::client::Call;
+use crate::cli::order_filter::OrderFilter;
 use crate::cli::output::{or_dash, print, table};
 use crate::cli::{CliError, Session, read_input};
 use crate::daemon::{OrderSummary, OrderView, ServiceView};
@@ -32,17 +33,7 @@ pub(crate) enum OrderCommand {
         action: Action,
     },
     /// List orders, newest first
-    List {
-        /// Only those of this tenant
-        #[arg(long, env = "GRAYLANE_TENANT", hide_env_values = true)]
-        tenant: Option<String>,
-        /// Only those that are not rolled back or finished
-        #[arg(long)]
-        active: bool,
-        /// At most so many, up to 1000
-        #[arg(long, value_name = "COUNT", default_value_t = 100)]
-        limit: usize,
-    },
+    List(OrderFilter),
     /// Show an order
     Get {
         /// The order's number
@@ -134,10 +125,7 @@ impl OrderCommand {
                 let order = session.client.post("/orders", &body)?;
                 action.finish(session, order, true)
             }
-            Self::List { tenant, active, limit } => {
-                let tenant = tenant.map(|tenant| format!("&tenant={}", escaped(&tenant))).unwrap_or_default();
-                list(session, &format!("/orders?active={active}&limit={limit}{tenant}"), limit)
-            }
+            Self::List(filter) => list(session, &filter.path(), filter.limit),
             Self::Get { id, watch: false } => {
                 let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
                 session.show(&order, text)
@@ -245,9 +233,11 @@ fn list(session: &Session, path: &str, limit: usize) -> Result<(), CliError> {
                 [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged]
             }),
         );
-        match orders.len() {
-            all if all < limit => table.to_string(),
-            _ => format!("{table}\nThese are the newest {limit}; see older ones with a higher --limit"),
+        match orders.last() {
+            Some(last) if orders.len() >= limit => {
+                format!("{table}\nThese are {limit}; see older ones with --before {}", last.id)
+            }
+            _ => table.to_string(),
         }
     })
 }

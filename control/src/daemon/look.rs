@@ -11,8 +11,18 @@ pub struct Look {
     /// The revision of the store's last commit: what is newer was not seen.
     pub revision: u64,
     /// The active orders.
-    pub active: BTreeMap<u64, Arc<OrderSummary>>,
+    pub active: BTreeMap<u64, Arc<OrderSeen>>,
     convergence_by_tenant: BTreeMap<String, Convergence>,
+}
+
+/// An order as it was seen.
+pub struct OrderSeen {
+    /// Its tenant.
+    pub tenant: String,
+    /// Whether nothing will become of it any more.
+    pub has_ended: bool,
+    /// Its summary in JSON, which is another whenever anything of it is.
+    pub summary: String,
 }
 
 // === impl Daemon ===
@@ -52,14 +62,14 @@ impl Daemon {
 
     /// One order in short, with the proxies as they were seen.
     #[must_use]
-    pub fn summary_seen(&self, id: u64, look: &Look) -> Option<Arc<OrderSummary>> {
+    pub fn summary_seen(&self, id: u64, look: &Look) -> Option<Arc<OrderSeen>> {
         let order = self.known().state.order(id).ok()?;
         Some(Arc::new(look.summary(&order)))
     }
 
     /// The orders that changed last behind a commit, and are at their end now.
     #[must_use]
-    pub fn ended_since(&self, revision: u64, look: &Look) -> BTreeMap<u64, Arc<OrderSummary>> {
+    pub fn ended_since(&self, revision: u64, look: &Look) -> BTreeMap<u64, Arc<OrderSeen>> {
         let known = self.known();
         let ended = known.state.orders.values().filter(|order| !order.is_active());
         let newer = ended.filter(|order| known.order_revision(order.id) > revision);
@@ -70,8 +80,13 @@ impl Daemon {
 // === impl Look ===
 
 impl Look {
-    fn summary(&self, order: &Order) -> OrderSummary {
-        OrderSummary::new(order, self.convergence(order))
+    fn summary(&self, order: &Order) -> OrderSeen {
+        let summary = OrderSummary::new(order, self.convergence(order));
+        OrderSeen {
+            tenant: order.tenant().to_owned(),
+            has_ended: !order.is_active(),
+            summary: serde_json::to_string(&summary).unwrap_or_default(),
+        }
     }
 
     fn convergence(&self, order: &Order) -> Convergence {

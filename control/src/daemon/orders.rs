@@ -4,7 +4,7 @@ use crate::audit::{Deed, shown};
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
-use crate::daemon::{ActionError, Daemon, Done, OrderSummary, OrderView, Terms};
+use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms};
 use graylane_order::{Actor, Effect, Event, Order, Start, TimelineEntry};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
@@ -28,17 +28,6 @@ pub struct StartOrder {
     /// Why, for the timeline.
     #[serde(default)]
     pub reason: String,
-}
-
-/// Which orders to list.
-#[derive(Debug)]
-pub struct OrderFilter {
-    /// Only those of this tenant.
-    pub tenant: Option<String>,
-    /// Only those that are not rolled back or finished.
-    pub active: bool,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// What to do with an order.
@@ -152,10 +141,7 @@ impl Daemon {
     pub fn orders(&self, filter: &OrderFilter) -> Vec<OrderSummary> {
         let proxies = self.fleet.proxies();
         let known = self.known();
-        let is_wanted = |order: &&Arc<Order>| {
-            (!filter.active || order.is_active())
-                && filter.tenant.as_ref().is_none_or(|tenant| tenant == order.tenant())
-        };
+        let is_wanted = |order: &&Arc<Order>| filter.wants(order);
         let orders = known.state.orders.values().rev().filter(is_wanted).take(filter.limit);
         let summary = |order: &Arc<Order>| {
             OrderSummary::new(order, self.convergence(&known.state, order.tenant(), &proxies))

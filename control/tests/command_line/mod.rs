@@ -232,7 +232,7 @@ fn orders_are_listed_in_short_newest_first_and_not_all() {
     assert_eq!(order["stage"], json!({ "name": "pilot-tellers", "number": 1, "of": 4 }));
     assert_eq!((&order["phase"], &order["timeline"]), (&json!("Running"), &Value::Null));
     let text = String::from_utf8(daemon.cli(&["order", "list", "--limit", "2"], "").stdout).unwrap();
-    assert!(text.contains("These are the newest 2"), "{text}");
+    assert!(text.contains("These are 2; see older ones with --before 2"), "{text}");
     for limit in ["0", "1001"] {
         let refused = problem(&daemon.cli(&["-o", "json", "order", "list", "--limit", limit], ""));
         assert_eq!((&refused["status"], &refused["errors"][0]["path"]), (&json!(400), &json!("limit")));

@@ -14,7 +14,7 @@ const PAGE: usize = 64;
 pub struct Memory(BTreeMap<String, String>);
 
 /// All orders, however many.
-pub const ALL_ORDERS: OrderFilter = OrderFilter { tenant: None, active: false, limit: usize::MAX };
+pub const ALL_ORDERS: OrderFilter = OrderFilter::EVERY;
 
 // === impl Memory ===
 

@@ -183,14 +183,6 @@ impl OrderSummary {
     }
 }
 
-impl OrderSummary {
-    /// Whether nothing will become of it any more.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::RolledBack | Phase::Finished)
-    }
-}
-
 // === impl Convergence ===
 
 impl Convergence {
