@@ -1,12 +1,12 @@
 //! What operators do, and what has to follow from it.
 
-use crate::bank::{DIMENSIONS, Ids, LISTS, Pinned, SERVICES, Scope, TENANTS};
+use crate::bank::{DIMENSIONS, IDS, Ids, LISTS, Pinned, SERVICES, Scope, TENANTS};
 use crate::plan::{self, PLANS, Plan, some, spoil};
-use crate::run::{Violation, broken, holds};
+use crate::run::{Lags, Violation, broken, holds};
 use crate::shadow::Shadow;
 use fastrand::Rng;
-use graylane::daemon::{ActionError, Daemon, OrderAction, StartOrder};
-use graylane_order::Actor;
+use graylane::daemon::{self, ActionError, Daemon, Once, OrderAction, StartOrder, Terms};
+use graylane_order::{Actor, Refused};
 use std::fmt;
 
 /// Who does everything.
@@ -60,6 +60,23 @@ pub enum What {
     Finish,
 }
 
+/// What came of an action.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// The number of the order that it started, if it started one.
+    pub started: Option<u64>,
+    /// Whether it was done before.
+    pub is_repeat: bool,
+}
+
+// === impl Done ===
+
+impl Done {
+    fn of<T>(done: daemon::Done<T>) -> Self {
+        Self { started: None, is_repeat: done.is_repeat }
+    }
+}
+
 // === impl Action ===
 
 impl Action {
@@ -69,11 +86,7 @@ impl Action {
         match rng.u8(..100) {
             0..11 => Self::apply_plan(tenant, shadow, rng),
             11..13 => Self::DeletePlan { tenant, name: PLANS[rng.usize(..PLANS.len())] },
-            13..20 => {
-                let level = rng.usize(..LISTS.len());
-                let ids = some(crate::bank::IDS[level], 3, rng);
-                Self::PutList { tenant, name: LISTS[level], ids }
-            }
+            13..20 => Self::put_list(tenant, rng),
             20..21 => Self::DeleteList { tenant, name: LISTS[rng.usize(..LISTS.len())] },
             21..36 => shadow.some_plan(rng).unwrap_or_else(|| Self::apply_plan(tenant, shadow, rng)),
             36..38 => Self::ClearBaseline { tenant, service: SERVICES[rng.usize(..SERVICES.len())].0 },
@@ -88,6 +101,20 @@ impl Action {
             0 => Self::ApplyPlan { text: spoil(&text, rng), plan: None },
             _ => Self::ApplyPlan { text, plan: Some(plan) },
         }
+    }
+
+    /// A plan or a list.
+    pub fn document(shadow: &Shadow, rng: &mut Rng) -> Self {
+        let tenant = TENANTS[rng.usize(..TENANTS.len())];
+        match rng.bool() {
+            true => Self::apply_plan(tenant, shadow, rng),
+            false => Self::put_list(tenant, rng),
+        }
+    }
+
+    fn put_list(tenant: &'static str, rng: &mut Rng) -> Self {
+        let level = rng.usize(..LISTS.len());
+        Self::PutList { tenant, name: LISTS[level], ids: some(IDS[level], 3, rng) }
     }
 
     /// Something with an order: mostly with one that is active.
@@ -137,44 +164,47 @@ impl Action {
         }
     }
 
-    /// Asks the daemon. Gives the number of the order that was started, if one was.
-    pub fn ask(&self, daemon: &Daemon) -> Result<Option<u64>, ActionError> {
-        let actor = || Actor { name: OPERATOR.to_owned(), reason: "simulated".to_owned() };
+    /// Asks the daemon, with a key by which it knows the request again.
+    pub fn ask(&self, daemon: &Daemon, once: Option<Once>) -> Result<Done, ActionError> {
+        let actor = Actor { name: OPERATOR.to_owned(), reason: "simulated".to_owned() };
+        let terms = |if_match| Terms { if_match, once };
         match self.clone() {
-            Self::ApplyPlan { text, .. } => daemon.apply_plan(&text, None, actor()).map(|_| None),
+            Self::ApplyPlan { text, .. } => daemon.apply_plan(&text, terms(None), actor).map(Done::of),
             Self::DeletePlan { tenant, name } => {
-                daemon.delete_plan((tenant, name), None, actor()).map(|_| None)
+                daemon.delete_plan((tenant, name), terms(None), actor).map(Done::of)
             }
             Self::PutList { tenant, name, ids } => {
                 let text = ids.into_iter().collect::<Vec<_>>().join("\n");
-                daemon.put_list((tenant, name), text, None, actor()).map(|_| None)
+                daemon.put_list((tenant, name), text, terms(None), actor).map(Done::of)
             }
             Self::DeleteList { tenant, name } => {
-                daemon.delete_list((tenant, name), None, actor()).map(|_| None)
+                daemon.delete_list((tenant, name), terms(None), actor).map(Done::of)
             }
             Self::Start { tenant, plan } => {
-                let start = StartOrder {
-                    plan: plan.to_owned(),
-                    tenant: Some(tenant.to_owned()),
-                    reason: String::new(),
-                };
-                daemon.start_order(start, None, actor()).map(|order| Some(order.value.id))
+                let (plan, tenant, reason) = (plan.to_owned(), Some(tenant.to_owned()), String::new());
+                let started = daemon.start_order(StartOrder { plan, tenant, reason }, terms(None), actor)?;
+                Ok(Done { started: Some(started.value.id), is_repeat: started.is_repeat })
             }
             Self::Order { id, what, if_match } => {
-                daemon.act(id, what.into_action(), actor(), if_match).map(|_| None)
+                daemon.act(id, what.into_action(), actor, terms(if_match)).map(Done::of)
             }
             Self::ClearBaseline { tenant, service } => {
-                daemon.clear_baseline(tenant, service, None, actor()).map(|_| None)
+                daemon.clear_baseline(tenant, service, terms(None), actor).map(Done::of)
             }
             Self::Observe => {
                 daemon.observe_orders();
-                Ok(None)
+                Ok(Done::default())
             }
         }
     }
 
     /// Which promise an answer breaks on a disk that works, and how.
-    pub fn judge(&self, answer: Result<(), &ActionError>, shadow: &Shadow) -> Result<(), Violation> {
+    pub fn judge(
+        &self,
+        answer: Result<(), &ActionError>,
+        shadow: &Shadow,
+        lags: &Lags,
+    ) -> Result<(), Violation> {
         let Self::Order { id, what, if_match } = self else {
             let is_spoiled = matches!(self, Self::ApplyPlan { plan: None, .. });
             let taken = (is_spoiled && answer.is_ok()).then(|| "a plan that is none was taken".to_owned());
@@ -190,6 +220,13 @@ impl Action {
             }
             Err(error) if matches!(what, What::Rollback { .. }) && order.is_active() => {
                 broken("a rollback of an active order is accepted", error.to_string())
+            }
+            // Hold times go by the wall clock still, which is set back now and then.
+            Err(ActionError::Refused(Refused::Hold { .. })) => Ok(()),
+            Err(error)
+                if matches!(what, What::Advance) && order.is_ready() && lags[order.tenant()].is_none() =>
+            {
+                broken("an order that may go on does", error.to_string())
             }
             Ok(()) if !order.is_active() => {
                 broken("what ended stays", format!("an order that is {} was changed", order.told.phase))
@@ -242,7 +279,7 @@ impl What {
 
 /// A scope for a stage that runs: it may take people back.
 fn adjusted(rng: &mut Rng) -> Scope {
-    let kept_out: [Ids; DIMENSIONS.len()] = crate::bank::IDS.map(|ids| some(ids, 4, rng));
+    let kept_out: [Ids; DIMENSIONS.len()] = IDS.map(|ids| some(ids, 4, rng));
     let hundredths = rng.u16(1..=10_000);
     plan::scope(&kept_out, hundredths, rng)
 }

@@ -15,6 +15,7 @@
 mod actions;
 mod bank;
 mod disk;
+mod faults;
 mod memory;
 mod plan;
 mod proxies;
@@ -38,7 +39,8 @@ const STEPS: u64 = 100_000;
 const STEPS_OF_LIFE: u64 = 400;
 
 /// What has to happen in every run.
-const HAPPENS: [&str; 12] = [
+const HAPPENS: [&str; 13] = [
+    "repeats",
     "orders started",
     "orders that went on",
     "adjusted",

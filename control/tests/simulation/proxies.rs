@@ -1,5 +1,7 @@
 //! Proxies that answer late, out of order, with a rejection or not at all.
 
+mod proxy;
+
 use crate::bank::TENANTS;
 use crate::time::SimClock;
 use fastrand::Rng;
@@ -7,8 +9,8 @@ use graylane::clock::Clock as _;
 use graylane::fleet::{Fleet, Publish};
 use graylane_rules::Rules;
 use graylane_xds::{Nack, Protocol, ProxyStatus, Publication, PublishError};
+use proxy::{Move, Proxy, pick};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ const AWAITED_FOR: Duration = Duration::from_secs(30);
 
 /// Proxies at once. Few, so that all of them converge now and then.
 const MAX_PROXIES: usize = 6;
+
+/// How often a move is looked for that changes something.
+const MAX_TRIES: u32 = 6;
 
 /// A handle; clones are the same proxies.
 #[derive(Clone)]
@@ -47,72 +52,6 @@ pub struct Release {
     proxies: usize,
     /// Whether the daemon of now published it.
     is_out: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Proxy {
-    node: u32,
-    tenant: &'static str,
-    /// Whether the daemon of now has heard of it.
-    is_known: bool,
-    gone_since: Option<Duration>,
-    /// Revisions that are on the way to it, or that it has not answered yet.
-    unanswered: Vec<u64>,
-    acknowledged: Option<u64>,
-    /// What its filter runs, and what it last reported to run; it has no metrics sink when it reports nothing.
-    running: Option<u64>,
-    reports: bool,
-    reported: Option<u64>,
-    rejects: bool,
-    nack: Option<u64>,
-}
-
-/// What happens to a proxy.
-#[derive(Clone, Copy, Debug)]
-pub enum Move {
-    Arrive,
-    Receive,
-    Acknowledge,
-    AcknowledgeLate,
-    Reject,
-    Apply,
-    Report,
-    FailToRead,
-    Vanish,
-    Return,
-    Forget,
-    /// All proxies of a tenant do what they should.
-    Settle,
-}
-
-/// How often a move is looked for that changes something.
-const MAX_TRIES: u32 = 6;
-
-/// Each move with its weight.
-const MOVES: [(Move, u32); 12] = [
-    (Move::Arrive, 4),
-    (Move::Receive, 12),
-    (Move::Acknowledge, 14),
-    (Move::AcknowledgeLate, 4),
-    (Move::Reject, 3),
-    (Move::Apply, 8),
-    (Move::Report, 10),
-    (Move::FailToRead, 1),
-    (Move::Vanish, 4),
-    (Move::Return, 7),
-    (Move::Forget, 2),
-    (Move::Settle, 31),
-];
-
-fn pick(rng: &mut Rng) -> Move {
-    let total: u32 = MOVES.iter().map(|(_, weight)| weight).sum();
-    let mut at = rng.u32(..total);
-    let found = MOVES.iter().find(|(_, weight)| {
-        let is_it = at < *weight;
-        at = at.saturating_sub(*weight);
-        is_it
-    });
-    found.map_or(Move::Settle, |(what, _)| *what)
 }
 
 // === impl SimFleet ===
@@ -148,7 +87,6 @@ impl SimFleet {
     pub fn lose_daemon(&self) {
         let mut state = self.state();
         let now = state.clock.elapsed();
-        state.daemon_since = now;
         state.counted_before =
             TENANTS.iter().map(|tenant| (*tenant, state.counted(tenant).count())).collect();
         state.by_tenant.values_mut().for_each(|release| release.is_out = false);
@@ -157,6 +95,12 @@ impl SimFleet {
             proxy.gone_since.get_or_insert(now);
             proxy.unanswered.clear();
         }
+    }
+
+    /// A new daemon starts, and knows of no proxy.
+    pub fn start_daemon(&self) {
+        let mut state = self.state();
+        state.daemon_since = state.clock.elapsed();
     }
 
     /// Lets something happen, and tells what.
@@ -264,14 +208,14 @@ impl State {
     fn counted(&self, tenant: &str) -> impl Iterator<Item = &Proxy> {
         let now = self.clock.elapsed();
         let counts = move |proxy: &&Proxy| {
-            proxy.is_known && proxy.gone_since.is_none_or(|gone| now - gone < COUNTED_FOR)
+            proxy.is_known && proxy.gone_since.is_none_or(|gone| now.saturating_sub(gone) < COUNTED_FOR)
         };
         self.proxies.iter().filter(move |proxy| proxy.tenant == tenant).filter(counts)
     }
 
     /// Whether proxies are waited for that were there before the daemon started.
     fn awaits(&self) -> bool {
-        self.clock.elapsed() - self.daemon_since < AWAITED_FOR
+        self.clock.elapsed().saturating_sub(self.daemon_since) < AWAITED_FOR
     }
 
     fn lags(&self, tenant: &str) -> Option<String> {
@@ -292,7 +236,7 @@ impl State {
     }
 
     fn status(&self, proxy: &Proxy) -> ProxyStatus {
-        let gone_for = proxy.gone_since.map(|gone| self.clock.elapsed() - gone);
+        let gone_for = proxy.gone_since.map(|gone| self.clock.elapsed().saturating_sub(gone));
         ProxyStatus {
             node: format!("node-{}", proxy.node),
             cluster: "bank".to_owned(),
@@ -353,96 +297,5 @@ impl State {
     /// The revision that the daemon of now hands out.
     fn wanted(&self, tenant: &str) -> Option<u64> {
         self.by_tenant.get(tenant).filter(|release| release.is_out).map(|release| release.rules.revision())
-    }
-}
-
-// === impl Proxy ===
-
-impl fmt::Display for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "node {} of {} has {:?}, runs {:?}",
-            self.node, self.tenant, self.acknowledged, self.running
-        )?;
-        if self.reports {
-            write!(f, ", reports {:?}", self.reported)?;
-        }
-        if let Some(revision) = self.nack {
-            write!(f, ", rejected {revision}")?;
-        }
-        if self.rejects {
-            f.write_str(", cannot read what it has")?;
-        }
-        if let Some(gone) = self.gone_since {
-            write!(f, ", is away since {gone:?}")?;
-        }
-        f.write_str(if self.is_known { "" } else { ", was not heard of yet" })
-    }
-}
-
-impl Proxy {
-    fn new(node: u32, rng: &mut Rng) -> Self {
-        Self {
-            node,
-            tenant: TENANTS[rng.usize(..TENANTS.len())],
-            is_known: true,
-            gone_since: None,
-            unanswered: Vec::new(),
-            acknowledged: None,
-            running: None,
-            reports: rng.bool(),
-            reported: None,
-            rejects: false,
-            nack: None,
-        }
-    }
-
-    fn act(&mut self, what: Move, wanted: Option<u64>, now: Duration, rng: &mut Rng) {
-        let is_here = self.gone_since.is_none();
-        match what {
-            Move::Receive if is_here => self.receive(wanted),
-            Move::Acknowledge if is_here => self.acknowledge(self.unanswered.len()),
-            Move::AcknowledgeLate if is_here && !self.unanswered.is_empty() => {
-                self.acknowledge(rng.usize(1..=self.unanswered.len()));
-            }
-            Move::Reject if is_here => self.nack = self.unanswered.pop().or(self.nack),
-            Move::Apply => self.running = self.acknowledged,
-            Move::Report if self.reports && self.is_known => {
-                (self.reported, self.rejects) = (self.running, false)
-            }
-            Move::FailToRead if self.reports && self.is_known => self.rejects = true,
-            Move::Vanish => drop(self.gone_since.get_or_insert(now)),
-            Move::Return => self.come_back(wanted),
-            _ => {}
-        }
-    }
-
-    fn receive(&mut self, wanted: Option<u64>) {
-        if wanted != self.unanswered.last().copied() {
-            self.unanswered.extend(wanted);
-        }
-    }
-
-    /// Answers the first of what is unanswered; an answer to a later one is one to those before it, too.
-    fn acknowledge(&mut self, count: usize) {
-        if let Some(revision) = self.unanswered.drain(..count).next_back() {
-            (self.acknowledged, self.nack) = (Some(revision), None);
-        }
-    }
-
-    /// With the rules that it had.
-    fn come_back(&mut self, wanted: Option<u64>) {
-        if self.gone_since.take().is_some() {
-            (self.acknowledged, self.nack, self.reported, self.is_known) = (self.running, None, None, true);
-            self.receive(wanted);
-        }
-    }
-
-    fn settle(&mut self, wanted: Option<u64>) {
-        self.come_back(wanted);
-        self.unanswered.clear();
-        (self.acknowledged, self.running, self.nack, self.rejects) = (wanted, wanted, None, false);
-        self.reported = wanted.filter(|_| self.reports);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::actions::Action;
 use crate::bank::TENANTS;
-use crate::disk::{Disk, Fault};
+use crate::disk::Disk;
 use crate::memory::{ALL_ORDERS, AuditReader, Memory, head};
 use crate::proxies::SimFleet;
 use crate::shadow::Shadow;
@@ -10,16 +10,12 @@ use crate::story::Story;
 use crate::tally::Tally;
 use crate::time::SimClock;
 use fastrand::Rng;
-use graylane::clock::Clock as _;
 use graylane::config::Config;
-use graylane::daemon::{ActionError, Daemon};
+use graylane::daemon::{ActionError, Daemon, Once};
 use graylane::store::Store;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How often the power may go again while a daemon recovers.
-const MAX_CRASHES_IN_RECOVERY: u32 = 3;
 
 /// A promise that was broken, and how.
 #[derive(Debug)]
@@ -28,19 +24,24 @@ pub struct Violation {
     pub how: String,
 }
 
-type Checked = Result<(), Violation>;
+pub type Checked = Result<(), Violation>;
+
+/// What keeps each tenant's orders from going on, if anything does.
+pub type Lags = [Option<String>; TENANTS.len()];
 
 /// A bank with its daemon.
 pub struct Simulation {
-    rng: Rng,
-    clock: SimClock,
-    fleet: SimFleet,
-    disk: Disk,
-    daemon: Daemon,
+    pub(crate) rng: Rng,
+    pub(crate) clock: SimClock,
+    pub(crate) fleet: SimFleet,
+    pub(crate) disk: Disk,
+    pub(crate) daemon: Daemon,
     /// What the clock had counted when the daemon started.
-    daemon_since: Duration,
-    shadow: Shadow,
-    audit: AuditReader,
+    pub(crate) daemon_since: Duration,
+    pub(crate) shadow: Shadow,
+    pub(crate) audit: AuditReader,
+    /// Keys that were used: each is for one request.
+    keys: u64,
     pub story: Story,
     pub tally: Tally,
 }
@@ -55,7 +56,8 @@ pub fn holds(promise: &'static str, wrong: Option<String>) -> Checked {
     wrong.map_or(Ok(()), |how| broken(promise, how))
 }
 
-fn open(disk: &Disk, fleet: &SimFleet, clock: &SimClock) -> Result<Daemon, ActionError> {
+/// A daemon on this disk.
+pub fn open(disk: &Disk, fleet: &SimFleet, clock: &SimClock) -> Result<Daemon, ActionError> {
     let store = Store::with_backend(disk.clone())?;
     Daemon::open(store, Config::default(), Arc::new(fleet.clone()), Arc::new(clock.clone()))
 }
@@ -83,6 +85,7 @@ impl Simulation {
             daemon_since,
             shadow,
             audit,
+            keys: 0,
             story,
             tally: Tally::default(),
         })
@@ -99,8 +102,8 @@ impl Simulation {
             300..420 => self.pass_time(),
             420..600 => self.act(Action::Observe),
             600..610 => self.set_clock(),
-            610..622 => self.crash_during_action(),
-            622..628 => self.fail_during_action(),
+            610..622 => self.crash(),
+            622..628 => self.fail(),
             _ => {
                 let action = Action::random(&self.shadow, &mut self.rng);
                 self.act(action)
@@ -125,142 +128,57 @@ impl Simulation {
     /// Asks the daemon for something, on a disk that works.
     fn act(&mut self, action: Action) -> Checked {
         let head_before = head(&self.daemon);
-        let lags = TENANTS.map(|tenant| self.fleet.lags(tenant));
-        let answer = action.ask(&self.daemon);
+        let lags = self.lags();
+        let key = self.some_key(&action, 8);
+        let answer = action.ask(&self.daemon, key.clone());
         let told = answer.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
         self.story.tell(|| format!("{action}: {told}"));
-        action.judge(answer.as_ref().map(|_| ()), &self.shadow)?;
+        action.judge(answer.as_ref().map(|_| ()), &self.shadow, &lags)?;
         match answer {
-            Ok(started) => {
+            Ok(done) => {
                 self.tally.count(action.label());
-                self.shadow.take(&action, started);
+                self.shadow.take(&action, done.started);
+                self.check(&lags)?;
+                key.map_or(Ok(()), |key| self.ask_again(&action, key))
             }
             Err(_) if head(&self.daemon) != head_before => {
-                return broken("what is refused changes nothing", format!("{action:?} did"));
+                broken("what is refused changes nothing", format!("{action:?} did"))
             }
-            Err(_) => self.tally.count("refusals"),
-        }
-        self.check(&lags)
-    }
-
-    /// The power goes while the daemon does something, or right after it.
-    fn crash_during_action(&mut self) -> Checked {
-        let after_syncs = self.rng.u32(..4);
-        self.act_on_failing_disk(Fault::PowerCut { after_syncs })
-    }
-
-    /// The disk fails while the daemon does something. Nothing it says about its disk is certain then, so it is started
-    /// again.
-    fn fail_during_action(&mut self) -> Checked {
-        let after_syncs = self.rng.u32(..2);
-        let fault = if self.rng.bool() { Fault::Full } else { Fault::SyncFails { after_syncs } };
-        self.act_on_failing_disk(fault)
-    }
-
-    fn act_on_failing_disk(&mut self, fault: Fault) -> Checked {
-        let action = Action::random(&self.shadow, &mut self.rng);
-        let (before, disk) = (Memory::of(&self.daemon), self.disk.fork());
-        let clock = self.clock.fork();
-        let fleet = self.fleet.fork(clock.clone());
-        let lags = TENANTS.map(|tenant| self.fleet.lags(tenant));
-        self.disk.set_fault(Some(fault));
-        let answer = action.ask(&self.daemon);
-        self.disk.set_fault(None);
-        let told = answer.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
-        self.story.tell(|| format!("{fault:?} during this: {action}: {told}"));
-        self.restart()?;
-        let now = Memory::of(&self.daemon);
-        let is_acknowledged = answer.is_ok();
-        if now == before && !is_acknowledged {
-            self.tally.count("actions that a fault undid");
-            return self.check(&lags);
-        }
-        let (after, started) = self.done(&action, &disk, &fleet, &clock)?;
-        let promise = "an acknowledged action survives, and one that is not is there wholly or not at all";
-        match now == after {
-            true => {
-                let is_lost = if is_acknowledged {
-                    "actions that a fault came after"
-                } else {
-                    "actions that a fault only hid"
-                };
-                self.tally.count(is_lost);
-                self.shadow.take(&action, started);
-            }
-            // Observing is nobody's action: what came of it may be there in part, order by order.
-            false if matches!(action, Action::Observe) => {}
-            false if is_acknowledged => return broken(promise, after.difference(&now)),
-            false => {
-                return broken(
-                    promise,
-                    format!("{}\n  and {}", before.difference(&now), after.difference(&now)),
-                );
+            Err(_) => {
+                self.tally.count("refusals");
+                self.check(&lags)
             }
         }
-        self.check(&lags)
     }
 
-    /// What a daemon knows after an action that nothing disturbs, from the disk as it was before.
-    fn done(
-        &self,
-        action: &Action,
-        disk: &Disk,
-        fleet: &SimFleet,
-        clock: &SimClock,
-    ) -> Result<(Memory, Option<u64>), Violation> {
-        let now = clock.elapsed();
-        clock.show(self.daemon_since);
-        let daemon = match open(disk, fleet, clock) {
-            Ok(daemon) => daemon,
-            Err(error) => return broken("what was synced opens", error.to_string()),
+    /// Asks for what was done already, with its key.
+    pub(crate) fn ask_again(&mut self, action: &Action, key: Once) -> Checked {
+        let before = Memory::of(&self.daemon);
+        let answer = action.ask(&self.daemon, Some(key));
+        self.story.tell(|| format!("the same again, with its key: {answer:?}"));
+        self.tally.count("repeats");
+        let wrong = match answer {
+            Ok(done) if !done.is_repeat => Some("it was done again".to_owned()),
+            Ok(_) => (Memory::of(&self.daemon) != before).then(|| "it changed something".to_owned()),
+            Err(error) => Some(error.to_string()),
         };
-        clock.show(now);
-        let started = action.ask(&daemon).unwrap_or_default();
-        Ok((Memory::of(&daemon), started))
+        holds("what is asked again with its key is done once", wrong)
     }
 
-    /// The power goes, and comes back; it may go again while the daemon recovers.
-    fn restart(&mut self) -> Checked {
-        let releases = self.fleet.releases();
-        self.disk = self.disk.cut();
-        self.fleet.lose_daemon();
-        self.clock.pass(Duration::from_millis(self.rng.u64(10..70_000)));
-        for again in 0..=MAX_CRASHES_IN_RECOVERY {
-            self.tally.count("starts after a crash");
-            let crashes = again < MAX_CRASHES_IN_RECOVERY && self.rng.u8(..4) == 0;
-            let after_syncs = self.rng.u32(..3);
-            self.disk.set_fault(crashes.then_some(Fault::PowerCut { after_syncs }));
-            let opened = open(&self.disk, &self.fleet, &self.clock);
-            match opened {
-                Ok(daemon) if self.disk.has_power() => {
-                    self.disk.set_fault(None);
-                    self.daemon = daemon;
-                    break;
-                }
-                Err(error) if self.disk.has_power() => {
-                    return broken("a store opens after a crash", chain(&error));
-                }
-                _ => {
-                    self.tally.count("crashes while recovering");
-                    self.story.tell(|| "the power goes while the daemon recovers".to_owned());
-                    self.disk = self.disk.cut();
-                }
-            }
-        }
-        self.daemon_since = self.clock.elapsed();
-        self.story.tell(|| "a new daemon serves".to_owned());
-        for (tenant, release) in releases {
-            let (was, is) = (release.rules.revision(), self.fleet.revision(&tenant));
-            if is < was {
-                return broken("revisions only grow", format!("{tenant} has {is} after {was}"));
-            }
-        }
-        self.audit = AuditReader::default();
-        Ok(())
+    /// A key for a request, for about one in `of`. Looking is no request.
+    pub(crate) fn some_key(&mut self, action: &Action, of: u32) -> Option<Once> {
+        let is_some = self.rng.u32(..of) == 0 && !matches!(action, Action::Observe);
+        self.keys += u64::from(is_some);
+        is_some.then(|| Once::new("lin", &self.keys.to_be_bytes(), action.to_string().as_bytes()))
+    }
+
+    /// What keeps each tenant's orders from going on, if anything does.
+    pub(crate) fn lags(&self) -> Lags {
+        TENANTS.map(|tenant| self.fleet.lags(tenant))
     }
 
     /// Every promise, after something happened that found the tenants' proxies so.
-    fn check(&mut self, lags: &[Option<String>; TENANTS.len()]) -> Checked {
+    pub(crate) fn check(&mut self, lags: &Lags) -> Checked {
         holds("revisions only grow, and equal content keeps its own", self.fleet.broken())?;
         holds("the audit chain verifies and only grows", self.audit.read_on(&self.daemon))?;
         self.hear_orders(lags)?;
@@ -277,7 +195,7 @@ impl Simulation {
     }
 
     /// Hears what became of the orders, and that none went on that had to wait.
-    fn hear_orders(&mut self, lags: &[Option<String>; TENANTS.len()]) -> Checked {
+    fn hear_orders(&mut self, lags: &Lags) -> Checked {
         let mut published = [false; TENANTS.len()];
         let mut summaries = self.daemon.orders(&ALL_ORDERS);
         summaries.reverse();
@@ -302,7 +220,7 @@ impl Simulation {
             };
             let heard = order.hear(&view);
             holds("an order's state follows its actions", heard.wrong)?;
-            let at = TENANTS.iter().position(|tenant| *tenant == order.plan.tenant).unwrap_or_default();
+            let at = order.tenant();
             if heard.advances {
                 let promise = "no order goes on without convergence";
                 let which = |how: &String| format!("order {} went on, and {how}", summary.id);
@@ -316,11 +234,4 @@ impl Simulation {
         }
         Ok(())
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes =
-        std::iter::successors(error.source(), |error| error.source()).map(|cause| format!(": {cause}"));
-    error.to_string() + &causes.collect::<String>()
 }

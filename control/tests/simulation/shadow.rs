@@ -1,7 +1,7 @@
 //! What the simulator itself remembers of everything that was acknowledged, and what has to be published then.
 
 use crate::actions::{Action, What, pinned};
-use crate::bank::{Ids, PEOPLE, Person, Pinned, SERVICES, is_gray};
+use crate::bank::{Ids, PEOPLE, Person, Pinned, SERVICES, TENANTS, is_gray};
 use crate::plan::{Plan, Service};
 use fastrand::Rng;
 use graylane::daemon::{OrderView, ServiceView};
@@ -72,6 +72,11 @@ impl ShadowOrder {
         !matches!(self.told.phase, Phase::RolledBack | Phase::Finished)
     }
 
+    /// The number of its tenant.
+    pub fn tenant(&self) -> usize {
+        TENANTS.iter().position(|tenant| *tenant == self.plan.tenant).unwrap_or_default()
+    }
+
     /// Whether the order says anything of a service in the rules.
     fn rules(&self) -> bool {
         self.is_active() && self.told.phase != Phase::RollingBack
@@ -100,18 +105,50 @@ impl ShadowOrder {
         let enters = entered(now) > entered(&before) && !is_new;
         let ends = |phase| now.phase == phase && before.phase != phase;
         let advances = enters || ends(Phase::Retained) || ends(Phase::Finished) || ends(Phase::RolledBack);
-        let wrong = if now.version < before.version {
-            Some(format!("version {} was told after {}", now.version, before.version))
-        } else if now.version == before.version && *now != before {
-            Some(format!("{now:?} and {before:?} have one version"))
-        } else if now.stage < before.stage || now.stage > before.stage + 1 {
-            Some(format!("stage {} follows stage {}", now.stage, before.stage))
-        } else if is_new && !self.plan.is_serial && entered(now) != self.plan.services.len() {
-            Some("a parallel batch was entered by some services only".to_owned())
-        } else {
-            None
-        };
+        let wrong = self.wrong(&before);
         Heard { advances, publishes: enters || ends(Phase::Finished), wrong }
+    }
+
+    /// What of the order's state cannot follow what was told before.
+    fn wrong(&self, before: &Told) -> Option<String> {
+        let now = &self.told;
+        if now.version < before.version || (now.version == before.version && now != before) {
+            return Some(format!("{now:?} was told after {before:?}"));
+        }
+        if now.stage < before.stage || now.stage > before.stage + 1 {
+            return Some(format!("stage {} follows stage {}", now.stage, before.stage));
+        }
+        let is_back =
+            |told: &Told, service: &Service| told.services.get(service.name).is_some_and(|state| state.1);
+        for service in &self.plan.services {
+            let (entered, _) = self.entered(service.name);
+            if is_back(now, service) != is_back(before, service) {
+                return Some(format!("{} went back, or forth, with no rollback of it", service.name));
+            }
+            let is_here = entered == now.stage;
+            let waits = self.plan.is_serial && entered + 1 == now.stage;
+            if !is_here && !waits && !is_back(now, service) {
+                return Some(format!("{} is at stage {entered} of {}", service.name, now.stage));
+            }
+            let hurries = |on: &&&str| !now.services[**on].1 && now.services[**on].0 < entered;
+            if let Some(on) = service.depends_on.iter().find(hurries).filter(|_| !is_back(now, service)) {
+                return Some(format!(
+                    "{} entered stage {entered} before {on}, on which it depends",
+                    service.name
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether an order that runs has nothing to wait for but its proxies.
+    pub fn is_ready(&self) -> bool {
+        let is_here = |service: &Service| match self.entered(service.name) {
+            (_, true) => true,
+            (entered, _) => entered == self.told.stage,
+        };
+        let holds = self.plan.stages[self.told.stage - 1].hold_seconds > 0;
+        self.told.phase == Phase::Running && !holds && self.plan.services.iter().all(is_here)
     }
 }
 
