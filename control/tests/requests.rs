@@ -10,6 +10,7 @@ use std::io::{Read as _, copy};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
 const START: &str = r#"{"plan":"loan-2026-11","reason":"November"}"#;
@@ -140,6 +141,68 @@ fn of_two_operators_with_one_version_the_second_gets_412_and_the_first_may_ask_a
     let again = advance("ann");
     assert!(again.status == 200 && is_repeat(&again));
     assert_eq!(again.json["stage"]["name"], "pilot-branch", "nobody skipped a stage");
+}
+
+#[test]
+fn what_is_asked_again_after_each_of_many_kills_is_done_once_and_nothing_is_lost() {
+    let data = tempfile::tempdir().unwrap();
+    let answered = AtomicUsize::new(0);
+    let mut repeats = 0;
+    // One kill after the other comes a little later in an action: before its commit, in it, and after it.
+    for round in 0..24 {
+        let daemon = Daemon::start(data.path());
+        let first = answered.load(Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let mut repeats = 0;
+                while let Some(is_repeat) = act(&daemon.server, answered.load(Ordering::SeqCst)) {
+                    repeats += usize::from(is_repeat);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+                repeats
+            });
+            while answered.load(Ordering::SeqCst) < first + 2 {
+                std::thread::yield_now();
+            }
+            let cut = Instant::now() + round * Duration::from_micros(400);
+            while Instant::now() < cut {
+                std::thread::yield_now();
+            }
+            daemon.cut();
+            repeats += asking.join().unwrap();
+        });
+    }
+    let daemon = Daemon::start(data.path());
+    let count = answered.load(Ordering::SeqCst) + 1;
+    for number in 0..count {
+        let is_last = number + 1 == count;
+        assert!(act(&daemon.server, number).unwrap() || is_last, "action {number} was answered and is lost");
+    }
+    let records = daemon.json(&["audit", "list", "--limit", "1000"], "");
+    let done = |record: &Value| {
+        format!("{} {}", record["action"].as_str().unwrap(), record["object"].as_str().unwrap())
+    };
+    let done: Vec<String> = records.as_array().unwrap()[1..].iter().map(done).collect();
+    let asked = |number: usize| match number % 2 {
+        0 => format!("list.put list n{number} of retail"),
+        _ => format!("list.delete list n{} of retail", number - 1),
+    };
+    assert_eq!(done, (0..count).map(asked).collect::<Vec<_>>(), "each once and in order; {repeats} repeats");
+}
+
+/// Puts a list, or deletes the one before, with a key of its own. Gives whether that was done before; nothing when the
+/// answer is lost. A deletion that is done twice is refused.
+fn act(server: &str, number: usize) -> Option<bool> {
+    let lists = format!("{server}/api/v1/tenants/retail/lists");
+    let key = format!("key-{number}");
+    let answer = match number % 2 {
+        0 => ureq::put(format!("{lists}/n{number}")).header("idempotency-key", key).send("T1\n"),
+        _ => ureq::delete(format!("{lists}/n{}", number - 1)).header("idempotency-key", key).call(),
+    };
+    match answer {
+        Err(ureq::Error::StatusCode(status)) => panic!("action {number}: {status}"),
+        answer => answer.ok().map(|answer| answer.headers().contains_key("idempotent-replayed")),
+    }
 }
 
 /// Passes connections on to a server, and loses the answers of the first `lost`.

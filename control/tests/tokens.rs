@@ -15,7 +15,7 @@ const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
 /// A daemon that knows `ann`, who is a risk officer, and `bob`, whose secrets are in files of their names.
 fn guarded(dir: &Path) -> Daemon {
     let mut config = String::new();
-    for (name, role) in [("ann", "risk-officer"), ("bob", "release-manager")] {
+    for (name, role) in [("ann", "risk-officer"), ("bob", "7e5")] {
         let file = dir.join(name);
         let made = run(&["token", name, "--role", role, "--file", file.to_str().unwrap()], "");
         assert!(made.status.success(), "{made:?}");
@@ -42,6 +42,8 @@ fn who_has_no_token_that_the_daemon_knows_gets_nothing() {
     for (method, path) in [
         ("GET", "/api/v1/orders"),
         ("GET", "/api/v1/audit"),
+        ("GET", "/api/v1/orders/events"),
+        ("GET", "/api/v1/orders/1/events"),
         ("GET", "/api/v1/proxies"),
         ("GET", "/api/v1/tenants/retail/rules/bytes"),
         ("POST", "/api/v1/plans"),

@@ -59,9 +59,9 @@ impl Token {
         let sha256 = SecretHash::of(secret.as_bytes()).hex();
         match output {
             Output::Json => print(&json!({ "name": name, "roles": roles, "sha256": sha256 })),
+            // In quotes, or YAML would take some names and hashes for numbers.
             Output::Text => print(&format_args!(
-                "tokens:\n  - name: {name}\n    roles: [{}]\n    sha256: {sha256}",
-                roles.join(", ")
+                "tokens:\n  - name: {name:?}\n    roles: {roles:?}\n    sha256: {sha256:?}"
             )),
         }
     }

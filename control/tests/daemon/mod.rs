@@ -84,6 +84,12 @@ impl Daemon {
         self.child.wait().unwrap().success()
     }
 
+    /// Ends the daemon as a power cut would, while others still ask it.
+    pub fn cut(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
     /// Ends the daemon as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
