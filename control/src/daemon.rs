@@ -13,6 +13,7 @@ mod orders;
 mod plans;
 mod queries;
 mod state;
+mod tenant_record;
 mod views;
 
 pub use error::ActionError;

@@ -3,11 +3,12 @@
 use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
+use crate::daemon::tenant_record::TenantRecord;
 use crate::store::{Store, Transaction};
 use bytes::Bytes;
 use graylane_order::{Actor, Order};
 use graylane_plan::{ReleasePlan, Tenant};
-use graylane_rules::{Dimension, IdSet, Rules};
+use graylane_rules::{IdSet, Rules};
 use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -91,15 +92,6 @@ pub(crate) struct PublishedRecord {
     pub(crate) revision: u64,
     pub(crate) content_hash: u64,
     pub(crate) proxies: usize,
-}
-
-/// What the store keeps of a tenant. Its rules mean nothing with other headers.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TenantRecord {
-    /// The name and header of each dimension, most specific first.
-    dimensions: Vec<(String, String)>,
-    output_header: String,
 }
 
 /// A state that is being changed, and the transaction that makes the change last.
@@ -282,22 +274,6 @@ impl TenantState {
 impl From<&Baseline> for graylane_plan::Baseline {
     fn from(baseline: &Baseline) -> Self {
         Self { version: baseline.version.clone(), hosts: baseline.hosts.clone() }
-    }
-}
-
-// === impl TenantRecord ===
-
-impl TenantRecord {
-    fn of(tenant: &Tenant) -> Self {
-        let dimension = |dimension: &Dimension| (dimension.name.clone(), dimension.header.clone());
-        let dimensions = tenant.dimensions.iter().map(dimension).collect();
-        Self { dimensions, output_header: tenant.output_header.clone() }
-    }
-
-    fn into_tenant(self, name: &str) -> Tenant {
-        let dimensions =
-            self.dimensions.into_iter().map(|(name, header)| Dimension { name, header }).collect();
-        Tenant { name: name.to_owned(), dimensions, output_header: self.output_header }
     }
 }
 
