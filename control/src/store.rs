@@ -105,6 +105,11 @@ pub enum StoreError {
         /// Why.
         source: Box<redb::Error>,
     },
+    /// A write failed before, and whether it is on disk is not known.
+    #[error(
+        "a write failed before, so that nobody knows what is on disk; mend the disk and start the daemon again"
+    )]
+    Uncertain,
     /// Reading or writing failed.
     #[error("the store failed")]
     Failed(#[source] Box<redb::Error>),

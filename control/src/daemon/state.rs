@@ -4,7 +4,7 @@ use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
-use crate::store::{Store, Transaction};
+use crate::store::{Store, StoreError, Transaction};
 use bytes::Bytes;
 use graylane_order::{Actor, Order};
 use graylane_plan::{ReleasePlan, Tenant};
@@ -22,6 +22,8 @@ pub(crate) struct Known {
     version_by_key: BTreeMap<String, u64>,
     /// The revision of the last commit.
     revision: u64,
+    /// Whether a write failed, so that the store may hold what this does not say.
+    is_uncertain: bool,
     /// What was done by a key that may come again.
     pub(crate) answers: Answers,
 }
@@ -117,6 +119,7 @@ impl Known {
             state: State::default(),
             version_by_key: BTreeMap::new(),
             revision: 0,
+            is_uncertain: false,
             answers: Answers::default(),
         };
         let mut published = BTreeMap::new();
@@ -159,6 +162,10 @@ impl Known {
 
     /// Writes what a draft changed, and makes it the state.
     pub(crate) fn commit(&mut self, draft: Drafted, store: &Store) -> Result<(), ActionError> {
+        if self.is_uncertain {
+            // Also what would change nothing: that it is so already is what nobody knows.
+            return Err(StoreError::Uncertain.into());
+        }
         let Drafted { mut state, mut txn, kept } = draft;
         if txn.puts.is_empty() && txn.deletes.is_empty() {
             self.state = state;
@@ -167,7 +174,9 @@ impl Known {
         txn.blob_deletes = state.forget_ids();
         let keys = txn.puts.iter().map(|(key, _)| key).chain(&txn.deletes);
         txn.expects = keys.map(|key| (key.clone(), self.version_by_key.get(key).copied())).collect();
-        let revision = store.commit(&txn)?;
+        let committed = store.commit(&txn);
+        self.is_uncertain = matches!(committed, Err(StoreError::Failed(_)));
+        let revision = committed?;
         self.revision = revision;
         for (key, _) in txn.puts {
             self.version_by_key.insert(key, revision);

@@ -25,12 +25,16 @@ mod story;
 mod tally;
 mod time;
 
-use run::{Simulation, Violation};
+use actions::Action;
+use disk::{Disk, Fault};
+use proxies::SimFleet;
+use run::{Simulation, Violation, open};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
+use time::SimClock;
 
 /// Steps that every run of the tests takes.
 const STEPS: u64 = 100_000;
@@ -155,4 +159,16 @@ fn a_seed_gives_the_same_life_always() {
         life.story.end()
     };
     assert_eq!(end(), end());
+}
+
+#[test]
+fn nothing_is_acknowledged_after_a_write_that_failed() {
+    let (disk, clock) = (Disk::new(1), SimClock::new());
+    let daemon = open(&disk, &SimFleet::new(clock.clone()), &clock).unwrap();
+    let put = |id: &str| Action::PutList { tenant: "retail", name: "pilots", ids: [id.to_owned()].into() };
+    assert!(put("T0").ask(&daemon, None).is_ok());
+    disk.set_fault(Some(Fault::SyncFails { after_syncs: 1 }));
+    assert!(put("T1").ask(&daemon, None).is_err());
+    let told = put("T0").ask(&daemon, None).unwrap_err().to_string();
+    assert!(told.contains("start the daemon again"), "it changes nothing, if T1 was not written: {told}");
 }
