@@ -1,6 +1,7 @@
 //! Everything that is wrong with a plan, found before anything serves it.
 
 mod dependencies;
+mod gate;
 mod head;
 pub(crate) mod scope;
 mod services;
@@ -63,6 +64,7 @@ pub(crate) fn check_and_resolve(plan: &ReleasePlan, world: &World<'_>) -> (Vec<R
     services::check(plan, world, &mut problems);
     dependencies::check(&plan.spec.services, &mut problems);
     check_stage_names(plan, &mut problems);
+    gate::check(plan, &mut problems);
     warn_of_finishing(plan, &mut problems);
     if plan.spec.stages.len() > MAX_STAGES {
         // Entries number their stages in one byte, so that more stages cannot even be compared.

@@ -7,6 +7,7 @@
 
 mod check;
 mod compile;
+mod gate;
 mod id;
 mod list;
 mod model;
@@ -16,13 +17,16 @@ mod percentage;
 mod problem;
 mod snapshot;
 mod span;
+mod window;
 mod world;
 
 pub use check::{check, check_list, check_scope};
 pub use compile::{ServiceRules, compile, rule_set};
+pub use gate::{Approvals, Calendar, Gate, Missed, Slot, WindowSpec};
 pub use list::{MAX_LIST_BYTES, MAX_LIST_IDS, list_hash, parse_list, write_list};
 pub use model::{
-    API_VERSION, Batch, Ids, KIND, ListRef, Metadata, ReleasePlan, Scope, ServiceSpec, Spec, StageSpec,
+    API_VERSION, Advance, Batch, FaultAction, Ids, KIND, ListRef, Metadata, ReleasePlan, RetentionEnd, Scope,
+    ServiceSpec, Spec, StageSpec,
 };
 pub use nearest::did_you_mean;
 pub use parse::{MAX_PLAN_BYTES, parse, parse_scope, read};
@@ -30,4 +34,5 @@ pub use percentage::{Percentage, PercentageError};
 pub use problem::{MAX_PROBLEMS, Problem, Severity, in_order};
 pub use snapshot::{PinnedList, ResolvedIds, ResolvedScope, Snapshot, snapshot};
 pub use span::{MAX_SPAN_SECONDS, Span, SpanError};
+pub use window::Window;
 pub use world::{Baseline, HostClaim, Lists, Tenant, World};

@@ -4,6 +4,7 @@
 //! one, and a percentage or span out of its limits is kept as written. Unknown fields are found by
 //! [`parse`](crate::parse()), so read plans with it and not with serde alone.
 
+use crate::gate::{Calendar, Gate};
 use crate::percentage::Percentage;
 use crate::span::Span;
 use serde::de::value::MapAccessDeserializer;
@@ -50,13 +51,28 @@ pub struct Spec {
     pub owner: String,
     /// How the services enter a stage.
     pub batch: Batch,
+    /// Who says that the next stage is due.
+    #[serde(skip_serializing_if = "is_default")]
+    pub advance: Advance,
     /// What is released.
     pub services: Vec<ServiceSpec>,
     /// Who gets it, step by step. Stages only widen.
     pub stages: Vec<StageSpec>,
+    /// In a serial batch: how long a service must have converged and been healthy before the next one enters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Span>,
     /// How long the old version is kept after the last stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Span>,
+    /// What happens when that time is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_retention_end: Option<RetentionEnd>,
+    /// What happens by itself when a service is found faulty, besides that the order does not advance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_fault: Option<FaultAction>,
+    /// Which days are workdays, for the windows of gates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<Calendar>,
 }
 
 /// How the services of a batch enter a stage.
@@ -68,6 +84,39 @@ pub enum Batch {
     Parallel,
     /// One after the other, in the order of `dependsOn`.
     Serial,
+}
+
+/// Who says that the next stage is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Advance {
+    /// A person.
+    #[default]
+    Manual,
+    /// The daemon, as soon as every service converged, the hold time is over and none is faulty.
+    Auto,
+}
+
+/// What happens when the old version was kept as long as the plan says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RetentionEnd {
+    /// It is kept on, until somebody finishes the order or rolls it back.
+    Stay,
+    /// The order finishes by itself: the gray versions become the baselines.
+    Finish,
+}
+
+/// What the daemon does by itself about a faulty service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultAction {
+    /// Pauses the order.
+    Pause,
+    /// Rolls the service back, and those that depend on it.
+    RollbackService,
+    /// Rolls every service of the order back.
+    RollbackOrder,
 }
 
 /// One service of a plan.
@@ -95,6 +144,9 @@ pub struct StageSpec {
     pub name: String,
     /// Who gets the gray version from this stage on, besides those of the stages before.
     pub scope: Scope,
+    /// What must be true to enter the stage.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gate: Gate,
     /// How long the stage must stand before the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Span>,
@@ -134,6 +186,10 @@ pub enum Ids {
 pub struct ListRef {
     /// Its name.
     pub list: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 // === impl ReleasePlan ===

@@ -17,7 +17,7 @@ const MAX_PLAN_VALUES: usize = 4_000_000;
 /// Values that YAML aliases may repeat.
 const MAX_PLAN_REPEATED: usize = 1_000_000;
 
-/// How deep values may nest: twice as deep as a plan does.
+/// How deep values may nest: half as much again as in a plan.
 const MAX_PLAN_DEPTH: usize = 16;
 
 /// What a text is read as.
@@ -191,9 +191,25 @@ fn fields_of(parent: &str) -> &'static [&'static str] {
     match parent {
         "" => &["apiVersion", "kind", "metadata", "spec"],
         "metadata" => &["name", "tenant"],
-        "spec" => &["owner", "batch", "services", "stages", "retention"],
+        "spec" => &[
+            "owner",
+            "batch",
+            "advance",
+            "services",
+            "stages",
+            "settle",
+            "retention",
+            "atRetentionEnd",
+            "onFault",
+            "calendar",
+        ],
         "services" => &["name", "hosts", "stable", "gray", "dependsOn"],
-        "stages" => &["name", "scope", "hold"],
+        "gate" => &["approvals", "window"],
+        "approvals" => &["role", "count"],
+        "window" => &["timeZone", "allow", "deny", "missed"],
+        "allow" | "deny" => &["days", "dates", "from", "to"],
+        "calendar" => &["weekend", "holidays", "workdays"],
+        "stages" => &["name", "scope", "gate", "hold"],
         "scope" => &["include", "exclude", "all", "percent"],
         _ => &["list"],
     }

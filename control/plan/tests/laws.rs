@@ -8,9 +8,9 @@
 )]
 
 use graylane_plan::{
-    API_VERSION, Batch, Ids, KIND, ListRef, Metadata, Percentage, Problem, ReleasePlan, Scope, ServiceRules,
-    ServiceSpec, Snapshot, Span, Spec, StageSpec, Tenant, World, check, compile, list_hash, parse,
-    parse_scope, rule_set, snapshot,
+    API_VERSION, Batch, Ids, KIND, ListRef, Metadata, Percentage, Problem, ReleasePlan, RetentionEnd, Scope,
+    ServiceRules, ServiceSpec, Snapshot, Span, Spec, StageSpec, Tenant, World, check, compile, list_hash,
+    parse, parse_scope, rule_set, snapshot,
 };
 use graylane_rules::{IdSet, Rules, encode, xxh64};
 use proptest::collection::{btree_map, vec};
@@ -33,7 +33,7 @@ fn lists() -> Lists {
 
 fn plan() -> impl Strategy<Value = ReleasePlan> {
     vec(scope(), 1..5).prop_map(|scopes| {
-        let stage = |(at, scope)| StageSpec { name: format!("s{at}"), scope, hold: None };
+        let stage = |(at, scope)| StageSpec { name: format!("s{at}"), scope, ..StageSpec::default() };
         let service = ServiceSpec {
             name: "loan".into(),
             hosts: vec![HOST.into()],
@@ -51,6 +51,8 @@ fn plan() -> impl Strategy<Value = ReleasePlan> {
                 services: vec![service],
                 stages: scopes.into_iter().enumerate().map(stage).collect(),
                 retention: Some(Span::from_seconds(5_400)),
+                at_retention_end: Some(RetentionEnd::Stay),
+                ..Spec::default()
             },
         }
     })

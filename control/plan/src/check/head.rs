@@ -1,4 +1,4 @@
-//! What stands above services and stages: kind, names, owner, retention.
+//! What stands above services and stages: kind, names, owner.
 
 use crate::model::{API_VERSION, KIND, ReleasePlan};
 use crate::problem::{Problems, shown};
@@ -23,9 +23,6 @@ pub(super) fn check(plan: &ReleasePlan, tenant: &Tenant, problems: &mut Problems
         problems.error("metadata.tenant", message);
     }
     check_owner(&plan.spec.owner, problems);
-    if let Some(Err(error)) = plan.spec.retention.as_ref().map(|retention| retention.seconds()) {
-        problems.error("spec.retention", error.to_string());
-    }
 }
 
 /// Refuses what cannot name `what`.
