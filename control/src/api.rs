@@ -7,6 +7,7 @@ mod caller;
 mod connections;
 mod description;
 mod events;
+mod freezes;
 mod lists;
 mod order_list;
 mod orders;
@@ -18,7 +19,7 @@ mod rules;
 use crate::caller::Tokens;
 use crate::daemon::Daemon;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 pub use connections::{Limits, serve};
 use description::Everywhere;
@@ -53,12 +54,17 @@ use utoipa::OpenApi;
         orders::get,
         events::many,
         events::one,
+        orders::approve,
         orders::advance,
         orders::adjust,
         orders::rollback,
         orders::pause,
         orders::resume,
         orders::finish,
+        orders::health,
+        freezes::list,
+        freezes::on,
+        freezes::off,
         rules::explain,
         rules::get,
         rules::bytes,
@@ -87,7 +93,11 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Rou
         .route("/orders/events", get(events::many))
         .route("/orders/{id}/events", get(events::one))
         .route("/orders/{id}", get(orders::get))
+        .route("/orders/{id}/approve", post(orders::approve))
         .route("/orders/{id}/advance", post(orders::advance))
+        .route("/orders/{id}/health", post(orders::health))
+        .route("/freezes", get(freezes::list))
+        .route("/tenants/{tenant}/freeze", put(freezes::on).delete(freezes::off))
         .route("/orders/{id}/adjust", post(orders::adjust))
         .route("/orders/{id}/rollback", post(orders::rollback))
         .route("/orders/{id}/pause", post(orders::pause))

@@ -5,6 +5,7 @@ mod baseline;
 mod client;
 mod error;
 mod explain;
+mod freeze;
 mod list;
 mod offline;
 mod order;
@@ -76,9 +77,12 @@ enum Command {
     /// Check, apply and read release plans
     #[command(subcommand)]
     Plan(plan::Plan),
-    /// Start, advance, adjust, pause, resume, roll back and finish release orders
+    /// Start, approve, advance, adjust, pause, resume, roll back and finish release orders
     #[command(subcommand)]
     Order(order::OrderCommand),
+    /// Stop a tenant's line: everything but rolling back; and start it again
+    #[command(subcommand)]
+    Freeze(freeze::FreezeCommand),
     /// Upload and read named id lists
     #[command(subcommand)]
     List(list::ListCommand),
@@ -127,6 +131,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Plan(plan) => plan.run(&session),
             Command::Order(order) => order.run(&session),
+            Command::Freeze(freeze) => freeze.run(&session),
             Command::List(list) => list.run(&session),
             Command::Baseline(baseline) => baseline.run(&session),
             Command::Audit(audit) => audit.run(&session),

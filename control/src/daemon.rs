@@ -3,18 +3,22 @@
 //! Every action works on a copy of the state, is written to the store in one transaction, and only then becomes the
 //! state and reaches the proxies. What is refused or fails on the way changes nothing.
 
+mod baselines;
 mod compile;
 mod error;
+mod freezes;
 mod look;
 mod named_lists;
 mod once;
 mod order_filter;
 mod orders;
+mod outcome;
 mod plans;
 mod queries;
 mod state;
 mod tenant_record;
 mod views;
+mod watching;
 
 pub use error::ActionError;
 pub use look::{Look, OrderSeen};
@@ -22,24 +26,30 @@ pub use once::{Done, Once, Terms};
 pub use order_filter::OrderFilter;
 pub use orders::{OrderAction, StartOrder};
 pub use views::{
-    AuditPage, BaselineView, Convergence, ExplainView, ListView, OrderSummary, OrderView, PlanApplied,
-    PlanSummary, PlanView, ProblemView, ProxyView, RulesView, ServiceView, StageSummary, StageView, StepView,
+    ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FreezeView, ListView,
+    NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary, PlanView, ProblemView, ProxyView,
+    RetentionView, RulesView, ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
 };
 
+use crate::audit::Record;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
 use graylane_xds::ProxyStatus;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{Draft, Known, State};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use views::TenantSeen;
+use watching::Watch;
 
 /// How often orders are looked at even though no proxy moved: hold times pass.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,6 +72,7 @@ pub struct Daemon {
     config: Config,
     fleet: Arc<dyn Fleet>,
     clock: Arc<dyn Clock>,
+    watch: Mutex<Watch>,
     /// What the clock had counted when the daemon was opened.
     opened: Duration,
     /// The bell for those who watch: it counts commits.
@@ -85,11 +96,13 @@ impl Daemon {
     ) -> Result<Self, ActionError> {
         let (known, mut published) = Known::load(&store)?;
         let opened = clock.elapsed();
+        let last_deed = last_deed(&store)?;
         let daemon = Self {
             known: Mutex::new(known),
             store,
             config,
             fleet,
+            watch: Mutex::new(Watch::new(&*clock, last_deed)),
             clock,
             opened,
             commits: watch::Sender::new(0),
@@ -194,16 +207,41 @@ impl Daemon {
         convergence
     }
 
-    /// Steps every active order with what was observed of its proxies.
+    /// What the orders of a tenant see now.
+    fn tenant_seen(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> TenantSeen {
+        let convergence = self.convergence(state, tenant, proxies);
+        let freeze = state.tenants.get(tenant).and_then(|entry| entry.freeze.clone());
+        let sight = self.watch().sight(tenant, &convergence, freeze.is_some(), &*self.clock);
+        TenantSeen { convergence, sight, freeze, at: self.clock.now() }
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        // Each change of it is complete in itself.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at everything: at the clocks, and at every active order with what was observed of its proxies.
     pub fn observe_orders(&self) {
         let proxies = self.fleet.proxies();
+        let jump = self.watch().look(&*self.clock);
+        if let Some(by) = jump
+            && let Err(error) = self.follow_clock(by)
+        {
+            tracing::error!(%error, "the clock jumped, which cannot be written down");
+        }
         let now = self.clock.now();
         let moving: Vec<u64> = {
             let known = self.known();
+            let mut sight_by_tenant = BTreeMap::new();
+            for tenant in known.state.tenants.keys() {
+                self.watch().saw(tenant, &self.convergence(&known.state, tenant, &proxies));
+                sight_by_tenant.insert(tenant, self.tenant_seen(&known.state, tenant, &proxies).sight);
+            }
+            let seen = |tenant: &str| sight_by_tenant.get(&tenant.to_owned()).copied().unwrap_or_default();
             let active = known.state.orders.values().filter(|order| order.is_active());
             let moves = |order: &&Arc<Order>| {
-                let seen = self.convergence(&known.state, order.tenant(), &proxies).seen();
-                order.step(Event::Observed(seen), now).is_ok_and(|(next, _)| next != ***order)
+                let sight = seen(order.tenant());
+                order.step(Event::Observed(sight), now).is_ok_and(|(next, _)| next != ***order)
             };
             active.filter(moves).map(|order| order.id).collect()
         };
@@ -214,6 +252,20 @@ impl Daemon {
         }
     }
 
+    /// Lets what has to last last as long as before, after the wall clock jumped, and writes the jump down.
+    fn follow_clock(&self, by: SignedDuration) -> Result<(), ActionError> {
+        self.change(|draft| {
+            let active = draft.state.orders.values().filter(|order| order.is_active()).cloned();
+            for order in active.collect::<Vec<_>>() {
+                let (next, effects) = order.step(Event::ClockJumped { by }, draft.now)?;
+                draft.apply(Some(&order), next, &effects, "order.follow")?;
+            }
+            let before = draft.now.saturating_sub(by).unwrap_or(draft.now);
+            draft.record_jump(before);
+            Ok(())
+        })
+    }
+
     /// Loads bytes as the filter does.
     fn load(tenant: &str, bytes: Vec<u8>) -> Result<Rules, ActionError> {
         Rules::load(bytes).map_err(|error| ActionError::Unloadable {
@@ -221,6 +273,13 @@ impl Daemon {
             message: error.to_string(),
         })
     }
+}
+
+/// When the last record of the audit log was written, if it can be read.
+fn last_deed(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+    let last = store.log(store.log_end()?.saturating_sub(1), 1)?;
+    let record = last.first().and_then(|(_, line)| serde_json::from_slice::<Record>(line).ok());
+    Ok(record.map(|record| record.at))
 }
 
 /// The headers of a tenant, for people.

@@ -1,7 +1,9 @@
 //! The state of an order.
 
+use crate::gate::{Approval, Awaited};
+use crate::health::Health;
 use crate::timeline::{Actor, TimelineEntry};
-use graylane_plan::{ReleasePlan, Scope, ServiceSpec, StageSpec};
+use graylane_plan::{ReleasePlan, Scope, ServiceSpec, Span, StageSpec};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,18 +19,37 @@ pub struct Order {
     pub plan: ReleasePlan,
     /// What was started: the hash of plan and lists.
     pub content_hash: String,
+    /// What stands now: the hash of what was started, and of every scope that it was adjusted to since. Empty while that is
+    /// none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub adjusted_hash: String,
+    /// The people whose work this is: who wrote the plan, started the order or adjusted it. They do not approve.
+    #[serde(default)]
+    pub authors: BTreeSet<String>,
     /// For each stage, the content hash of each named list in its scope, by the list's name: as it was when the order
     /// started or the stage was adjusted.
     pub lists_by_stage: Vec<BTreeMap<String, String>>,
     /// Where the order is in its life.
     pub phase: Phase,
+    /// Since when; the epoch in an order that was stored before this was kept.
+    #[serde(default)]
+    pub phase_since: Timestamp,
     /// The phase that a pause interrupts, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_in: Option<Phase>,
     /// The current stage: an index into the plan's stages.
     pub stage: usize,
-    /// Since when it is the current stage.
+    /// Since when it is the current stage, or in a serial batch since when its last service entered.
     pub stage_since: Timestamp,
+    /// The stage that is entered next, once its gate opens, while the order waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<Awaited>,
+    /// The approvals that hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// How long the old version is kept, once all stages are done and if the plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// The scopes that hold in place of the plan's, by the stage that was adjusted.
     pub adjusted: BTreeMap<usize, Scope>,
     /// The state of each service, by its name.
@@ -50,14 +71,28 @@ pub struct Start {
     pub content_hash: String,
     /// For each stage, the content hash of each named list in its scope, by the list's name.
     pub lists_by_stage: Vec<BTreeMap<String, String>>,
+    /// Who wrote the plan and its lists, where that is known.
+    pub authors: BTreeSet<String>,
     /// Who starts it.
     pub actor: Actor,
+}
+
+/// How long the old version is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Until when.
+    pub until: Timestamp,
+    /// Whether it was said that the end is near.
+    pub warned: bool,
+    /// Whether it was said that the end is there, and that the version is kept on.
+    pub over: bool,
 }
 
 /// Where an order is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
-    /// The next stage's gate is closed.
+    /// The gate of the next stage is closed, or was a moment ago.
     AwaitingApproval,
     /// A stage is published.
     Running,
@@ -81,15 +116,12 @@ pub struct ServiceState {
     pub stages_entered: usize,
     /// Whether it was rolled back to its baseline.
     pub rolled_back: bool,
-}
-
-/// How far the wanted revision got, as it was observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// Proxies that run the wanted revision.
-    pub converged: usize,
-    /// Proxies that should.
-    pub total: usize,
+    /// How its gray version does.
+    #[serde(default)]
+    pub health: Health,
+    /// Since when; the epoch while nobody said anything of it.
+    #[serde(default)]
+    pub health_since: Timestamp,
 }
 
 // === impl Order ===
@@ -129,9 +161,23 @@ impl Order {
     /// How long the current stage has still to be held at `now`; zero when it need not.
     #[must_use]
     pub fn hold_left(&self, now: Timestamp) -> SignedDuration {
-        let hold = self.current_stage().and_then(|stage| stage.hold.as_ref()?.seconds().ok());
-        let hold = SignedDuration::from_secs(hold.map_or(0, |seconds| seconds.cast_signed()));
-        hold.saturating_sub(now.duration_since(self.stage_since)).max(SignedDuration::ZERO)
+        let hold = duration(self.current_stage().and_then(|stage| stage.hold.as_ref()));
+        left(hold, self.stage_since, now)
+    }
+
+    /// What stands now, as approvals name it: the hash of what was started and of what it was adjusted to since.
+    #[must_use]
+    pub fn standing_hash(&self) -> &str {
+        if self.adjusted_hash.is_empty() { &self.content_hash } else { &self.adjusted_hash }
+    }
+
+    /// The first service that is faulty where it is gray.
+    #[must_use]
+    pub fn faulty_service(&self) -> Option<&str> {
+        let faulty = |(service, _): (&ServiceSpec, usize)| {
+            self.services.get(&service.name).is_some_and(|state| state.health == Health::Faulty)
+        };
+        self.gray_services().find(|gray| faulty(*gray)).map(|(service, _)| service.name.as_str())
     }
 
     /// The services that let requests onto their gray version now, each with the number of stages it entered.
@@ -158,14 +204,16 @@ impl Order {
     }
 }
 
-// === impl Seen ===
+/// The length of a span that a check let through; none has none.
+pub(crate) fn duration(span: Option<&Span>) -> SignedDuration {
+    let seconds = span.and_then(|span| span.seconds().ok()).unwrap_or_default();
+    SignedDuration::from_secs(seconds.cast_signed())
+}
 
-impl Seen {
-    /// Whether every proxy that should run the wanted revision does.
-    #[must_use]
-    pub fn is_converged(self) -> bool {
-        self.converged >= self.total
-    }
+/// What is left at `now` of a time that began at `since`. A clock that was put back makes it no longer than it is.
+pub(crate) fn left(duration: SignedDuration, since: Timestamp, now: Timestamp) -> SignedDuration {
+    let passed = now.duration_since(since).max(SignedDuration::ZERO);
+    duration.saturating_sub(passed).max(SignedDuration::ZERO)
 }
 
 // === impl Phase ===

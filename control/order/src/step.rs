@@ -1,22 +1,36 @@
 //! What each event does in each phase.
 
+mod adjust;
+mod advance;
+mod approve;
+mod finish;
+mod health;
+mod observe;
+mod pause;
+mod rollback;
+
+use crate::gate::Approve;
+use crate::health::Health;
 use crate::limits::MAX_REASON_BYTES;
-use crate::order::{Order, Phase, Seen, ServiceState, Start};
+use crate::order::{Order, Phase, ServiceState, Start};
 use crate::refused::Refused;
+use crate::sight::{Seen, Sight};
 use crate::timeline::{Actor, TimelineEntry, record};
-use graylane_plan::{Batch, Scope, ServiceSpec};
-use jiff::Timestamp;
+use graylane_plan::Scope;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What happens to an order.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Go to the next stage.
+    /// A person approves the stage that comes next.
+    Approve(Box<Approve>, Sight),
+    /// Go to the next stage, once its gate opens.
     Advance {
         /// Who says so.
         actor: Actor,
         /// How far the current stage got.
-        seen: Seen,
+        sight: Sight,
     },
     /// Change the current stage's scope. The scope was checked.
     Adjust {
@@ -53,8 +67,24 @@ pub enum Event {
         /// How far the last publish got.
         seen: Seen,
     },
+    /// Somebody judged how the gray version of a service does.
+    Health {
+        /// Who did.
+        actor: Actor,
+        /// The service.
+        service: String,
+        /// How it does.
+        health: Health,
+        /// The figures that say so, for people.
+        figures: String,
+    },
     /// The proxies moved, or time passed.
-    Observed(Seen),
+    Observed(Sight),
+    /// The wall clock jumped, and no time passed.
+    ClockJumped {
+        /// By how much.
+        by: SignedDuration,
+    },
 }
 
 /// What has to follow a step, in the same transaction.
@@ -76,23 +106,30 @@ type Stepped = Result<(Order, Vec<Effect>), Refused>;
 // === impl Order ===
 
 impl Order {
-    /// The first state of an order: its first stage, entered.
+    /// The first state of an order: its first stage, entered, or waiting for its gate.
     ///
     /// # Errors
     /// When the reason is too long.
     pub fn start(start: Start, now: Timestamp) -> Stepped {
-        let Start { id, plan, content_hash, lists_by_stage, actor } = start;
+        let Start { id, plan, content_hash, lists_by_stage, mut authors, actor } = start;
         check_reason(&actor)?;
+        authors.insert(actor.name.clone());
         let services =
             plan.spec.services.iter().map(|service| (service.name.clone(), ServiceState::default()));
         let mut order = Self {
             id,
             content_hash,
+            adjusted_hash: String::new(),
+            authors,
             lists_by_stage,
             phase: Phase::Running,
+            phase_since: now,
             paused_in: None,
             stage: 0,
             stage_since: now,
+            awaited: None,
+            approvals: Vec::new(),
+            retention: None,
             adjusted: BTreeMap::new(),
             services: services.collect(),
             timeline: Vec::new(),
@@ -100,8 +137,8 @@ impl Order {
             plan,
         };
         order.note(now, actor, "started".into());
-        order.enter_stage(now, 0);
-        Ok((order, vec![Effect::Publish]))
+        let effects = order.go_to(0, now);
+        Ok((order, effects))
     }
 
     /// The state after `event` at `now`, and what has to follow. An event that changes nothing gives an equal state.
@@ -110,7 +147,8 @@ impl Order {
     /// When the order's phase, its services or what was observed do not allow the event.
     pub fn step(&self, event: Event, now: Timestamp) -> Stepped {
         match event {
-            Event::Advance { actor, seen } => self.advance(actor, seen, now),
+            Event::Approve(approve, sight) => self.approve(*approve, sight, now),
+            Event::Advance { actor, sight } => self.advance(actor, sight, now),
             Event::Adjust { actor, scope, lists } => self.adjust(actor, *scope, lists, now),
             Event::Pause { actor } => self.pause(actor, now),
             Event::Resume { actor } => self.resume(actor, now),
@@ -118,220 +156,29 @@ impl Order {
                 self.roll_back(actor, &services, keep_dependents, now)
             }
             Event::Finish { actor, seen } => self.finish(actor, seen, now),
-            Event::Observed(seen) => Ok(self.observe(seen, now)),
+            Event::Health { actor, service, health, figures } => {
+                self.judge(actor, &service, health, figures, now)
+            }
+            Event::Observed(sight) => Ok(self.observe(sight, now)),
+            Event::ClockJumped { by } => Ok((self.shift(by, now), Vec::new())),
         }
     }
 
-    fn advance(&self, actor: Actor, seen: Seen, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::Running => {}
-            Phase::AwaitingApproval => return self.refuse("advance", "approve its stage first"),
-            Phase::Paused => return self.refuse("advance", "resume it first"),
-            Phase::Retained => {
-                return self.refuse("advance", "all its stages are done; finish it or roll it back");
-            }
-            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
-                return self.refuse("advance", "start a new order");
-            }
-        }
-        self.check_stage_done(seen, now)?;
-        let mut next = self.clone();
-        if self.is_at_last_stage() {
-            next.retain(now, actor);
-            return Ok((next, Vec::new()));
-        }
-        next.note(now, actor, format!("advanced to stage {:?}", self.stage_name(self.stage + 1)));
-        next.enter_stage(now, self.stage + 1);
-        Ok((next, vec![Effect::Publish]))
-    }
-
-    fn adjust(&self, actor: Actor, scope: Scope, lists: BTreeMap<String, String>, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::Running | Phase::Paused | Phase::Retained | Phase::AwaitingApproval => {}
-            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
-                return self.refuse("be adjusted", "start a new order");
-            }
-        }
-        let mut next = self.clone();
-        next.adjusted.insert(self.stage, scope);
-        if let Some(pinned) = next.lists_by_stage.get_mut(self.stage) {
-            *pinned = lists;
-        }
-        next.note(now, actor, format!("adjusted the scope of stage {:?}", self.stage_name(self.stage)));
-        Ok((next, vec![Effect::Publish]))
-    }
-
-    fn pause(&self, actor: Actor, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::Running | Phase::AwaitingApproval => {}
-            // Whoever asks again because the answer was lost gets the same one.
-            Phase::Paused => return Ok((self.clone(), Vec::new())),
-            Phase::Retained => {
-                return self.refuse("be paused", "all its stages are done; finish it or roll it back");
-            }
-            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
-                return self.refuse("be paused", "it does not go forward any more");
-            }
-        }
-        let mut next = self.clone();
-        next.paused_in = Some(self.phase);
-        next.phase = Phase::Paused;
-        next.note(now, actor, "paused".into());
-        Ok((next, Vec::new()))
-    }
-
-    fn resume(&self, actor: Actor, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::Paused => {}
-            Phase::Running | Phase::AwaitingApproval | Phase::Retained => {
-                return Ok((self.clone(), Vec::new()));
-            }
-            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
-                return self.refuse("be resumed", "start a new order");
-            }
-        }
-        let mut next = self.clone();
-        next.phase = next.paused_in.take().unwrap_or(Phase::Running);
-        next.note(now, actor, "resumed".into());
-        Ok((next, Vec::new()))
-    }
-
-    fn roll_back(&self, actor: Actor, chosen: &[String], keep_dependents: bool, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::AwaitingApproval
-            | Phase::Running
-            | Phase::Paused
-            | Phase::Retained
-            | Phase::RollingBack => {}
-            Phase::RolledBack => return self.refuse("be rolled back", "it already was"),
-            Phase::Finished => {
-                return self.refuse("be rolled back", "start an order of a plan that goes back");
-            }
-        }
+    /// The names of services, all or the chosen ones.
+    ///
+    /// # Errors
+    /// When there is no such service.
+    fn check_services(&self, chosen: &[String]) -> Result<(), Refused> {
         let known = || self.services.keys().cloned().collect::<Vec<_>>().join(", ");
-        if let Some(name) = chosen.iter().find(|name| !self.services.contains_key(*name)) {
-            return Err(Refused::UnknownService { name: name.clone(), known: known() });
-        }
-        let names: BTreeSet<String> = match chosen {
-            [] => self.services.keys().cloned().collect(),
-            _ => self.with_dependents(chosen, keep_dependents),
-        };
-        let mut next = self.clone();
-        let mut moved = Vec::new();
-        for (name, state) in
-            next.services.iter_mut().filter(|(name, state)| names.contains(*name) && !state.rolled_back)
-        {
-            state.rolled_back = true;
-            moved.push(name.clone());
-        }
-        if moved.is_empty() {
-            return Ok((next, Vec::new()));
-        }
-        next.note(now, actor, format!("rolled back {}", moved.join(", ")));
-        if next.services.values().all(|state| state.rolled_back) {
-            next.phase = Phase::RollingBack;
-            next.paused_in = None;
-        }
-        Ok((next, vec![Effect::Publish]))
-    }
-
-    fn finish(&self, actor: Actor, seen: Seen, now: Timestamp) -> Stepped {
-        check_reason(&actor)?;
-        match self.phase {
-            Phase::Retained => {}
-            Phase::Running | Phase::Paused | Phase::AwaitingApproval => {
-                return self.refuse("finish", "advance it through all its stages first");
-            }
-            Phase::RollingBack | Phase::RolledBack | Phase::Finished => {
-                return self.refuse("finish", "start a new order");
-            }
-        }
-        check_converged(seen)?;
-        let mut next = self.clone();
-        next.phase = Phase::Finished;
-        next.note(now, actor, "finished".into());
-        let kept = self.gray_services().map(|(service, _)| Effect::SetBaseline {
-            service: service.name.clone(),
-            version: service.gray.clone(),
-        });
-        Ok((next, kept.chain([Effect::Publish]).collect()))
-    }
-
-    /// What follows by itself: the next service of a serial batch enters, a rollback ends, the last stage is retained.
-    fn observe(&self, seen: Seen, now: Timestamp) -> (Self, Vec<Effect>) {
-        let mut next = self.clone();
-        let mut effects = Vec::new();
-        match self.phase {
-            Phase::RollingBack if seen.is_converged() => {
-                next.phase = Phase::RolledBack;
-                next.note(now, Actor::daemon(), "rolled back everywhere".into());
-            }
-            Phase::Running if seen.is_converged() && self.next_service().is_some() => {
-                next.enter_next_service(now);
-                effects.push(Effect::Publish);
-            }
-            Phase::Running if self.is_at_last_stage() && self.check_stage_done(seen, now).is_ok() => {
-                next.retain(now, Actor::daemon());
-            }
-            _ => {}
-        }
-        (next, effects)
-    }
-
-    /// Whether the current stage is entered by all, converged and held.
-    fn check_stage_done(&self, seen: Seen, now: Timestamp) -> Result<(), Refused> {
-        let stage = || self.stage_name(self.stage);
-        if let Some(service) = self.next_service() {
-            return Err(Refused::NotEntered { service, stage: stage() });
-        }
-        check_converged(seen)?;
-        match self.hold_left(now) {
-            left if left.is_zero() => Ok(()),
-            left => Err(Refused::Hold { stage: stage(), left }),
+        match chosen.iter().find(|name| !self.services.contains_key(*name)) {
+            Some(name) => Err(Refused::UnknownService { name: name.clone(), known: known() }),
+            None => Ok(()),
         }
     }
 
-    fn enter_stage(&mut self, now: Timestamp, stage: usize) {
-        self.stage = stage;
-        self.stage_since = now;
-        match self.plan.spec.batch {
-            Batch::Parallel => {
-                let services = self.services.values_mut().filter(|state| !state.rolled_back);
-                services.for_each(|state| state.stages_entered = stage + 1);
-            }
-            Batch::Serial => self.enter_next_service(now),
-        }
-    }
-
-    fn enter_next_service(&mut self, now: Timestamp) {
-        let Some(name) = self.next_service() else { return };
-        let what = format!("service {name:?} entered stage {:?}", self.stage_name(self.stage));
-        if let Some(state) = self.services.get_mut(&name) {
-            state.stages_entered = self.stage + 1;
-        }
-        self.stage_since = now;
-        self.note(now, Actor::daemon(), what);
-    }
-
-    /// The first service, in the plan's order, that has not entered the stage and depends on none that has not.
-    fn next_service(&self) -> Option<String> {
-        let waits = |name: &String| {
-            self.services
-                .get(name)
-                .is_some_and(|state| !state.rolled_back && state.stages_entered <= self.stage)
-        };
-        let is_next = |service: &&ServiceSpec| waits(&service.name) && !service.depends_on.iter().any(waits);
-        self.plan.spec.services.iter().find(is_next).map(|service| service.name.clone())
-    }
-
-    fn retain(&mut self, now: Timestamp, actor: Actor) {
-        self.phase = Phase::Retained;
-        self.note(now, actor, "all stages done; the old version is kept".into());
+    fn set_phase(&mut self, phase: Phase, now: Timestamp) {
+        self.phase = phase;
+        self.phase_since = now;
     }
 
     fn note(&mut self, at: Timestamp, actor: Actor, what: String) {
@@ -339,7 +186,8 @@ impl Order {
         record(&mut self.timeline, TimelineEntry { at, actor, what });
     }
 
-    fn stage_name(&self, stage: usize) -> String {
+    /// The name of a stage.
+    pub(crate) fn stage_name(&self, stage: usize) -> String {
         self.plan.spec.stages.get(stage).map(|stage| stage.name.clone()).unwrap_or_default()
     }
 
@@ -347,6 +195,9 @@ impl Order {
         Err(Refused::Phase { order: self.id, phase: self.phase, action, cure })
     }
 }
+
+/// The services that were chosen, or all of them.
+type Names = BTreeSet<String>;
 
 fn check_converged(seen: Seen) -> Result<(), Refused> {
     match seen {

@@ -7,80 +7,12 @@
     reason = "a test that cannot go on fails"
 )]
 
-use graylane_order::{Actor, Effect, Event, Order, Phase, Refused, Seen, Start};
-use graylane_plan::{Batch, ReleasePlan, Scope, Span};
-use jiff::{SignedDuration, Timestamp};
+mod orders;
+
+use graylane_order::{Actor, Approved, Effect, Event, Health, Order, Phase, Refused, Seen, Sight};
+use graylane_plan::{Advance, Approvals, Batch, FaultAction, RetentionEnd, Span};
+use orders::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
-
-const ALL: Seen = Seen { converged: 3, total: 3 };
-const SOME: Seen = Seen { converged: 2, total: 3 };
-
-fn plan(batch: Batch) -> ReleasePlan {
-    let text = r"
-        apiVersion: graylane.dev/v1alpha1
-        kind: ReleasePlan
-        metadata: { name: p, tenant: retail }
-        spec:
-          owner: o
-          services:
-            - { name: loan, hosts: [a], stable: v1, gray: v2 }
-            - { name: ledger, hosts: [b], stable: v1, gray: v2, dependsOn: [loan] }
-            - { name: cards, hosts: [c], stable: v1, gray: v2 }
-          stages:
-            - { name: one, scope: { include: { teller: [T1] } } }
-            - { name: two, scope: { include: { branch: [B1] } }, hold: 30m }
-            - { name: three, scope: { all: true } }
-    ";
-    let mut plan = graylane_plan::parse(text).unwrap();
-    plan.spec.batch = batch;
-    plan
-}
-
-fn started(batch: Batch) -> Order {
-    let start = Start {
-        id: 7,
-        plan: plan(batch),
-        content_hash: "h".into(),
-        lists_by_stage: vec![BTreeMap::new(); 3],
-        actor: actor(),
-    };
-    Order::start(start, at(0)).unwrap().0
-}
-
-fn at(minutes: i64) -> Timestamp {
-    Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes)
-}
-
-fn actor() -> Actor {
-    Actor { name: "lin".into(), reason: "because".into() }
-}
-
-fn advance(seen: Seen) -> Event {
-    Event::Advance { actor: actor(), seen }
-}
-
-fn finish(seen: Seen) -> Event {
-    Event::Finish { actor: actor(), seen }
-}
-
-fn pause() -> Event {
-    Event::Pause { actor: actor() }
-}
-
-fn resume() -> Event {
-    Event::Resume { actor: actor() }
-}
-
-fn adjust() -> Event {
-    let scope = Scope { all: true, ..Scope::default() };
-    Event::Adjust { actor: actor(), scope: Box::new(scope), lists: BTreeMap::new() }
-}
-
-fn rollback(services: &[&str], keep_dependents: bool) -> Event {
-    let services = services.iter().map(|service| (*service).to_owned()).collect();
-    Event::Rollback { actor: actor(), services, keep_dependents }
-}
 
 /// An order in each phase, as close to the end of its stage as it can be.
 fn in_phase(phase: Phase) -> Order {
@@ -90,16 +22,18 @@ fn in_phase(phase: Phase) -> Order {
         Phase::Retained => {
             order = order.step(advance(ALL), at(1)).unwrap().0;
             order = order.step(advance(ALL), at(60)).unwrap().0;
-            order = order.step(Event::Observed(ALL), at(61)).unwrap().0;
+            order = order.step(observed(ALL), at(61)).unwrap().0;
         }
         Phase::RollingBack => order = order.step(rollback(&[], false), at(1)).unwrap().0,
         Phase::RolledBack => {
-            order = in_phase(Phase::RollingBack).step(Event::Observed(ALL), at(2)).unwrap().0;
+            order = in_phase(Phase::RollingBack).step(observed(ALL), at(2)).unwrap().0;
         }
         Phase::Finished => order = in_phase(Phase::Retained).step(finish(ALL), at(62)).unwrap().0,
         Phase::Paused => order = order.step(pause(), at(1)).unwrap().0,
-        // No event leads here before approvals exist; its answers are defined all the same.
-        Phase::AwaitingApproval => order.phase = phase,
+        Phase::AwaitingApproval => {
+            order.plan.spec.stages[1].gate.approvals = vec![Approvals { role: "manager".into(), count: 2 }];
+            order = order.step(advance(ALL), at(1)).unwrap().0;
+        }
     }
     assert_eq!(order.phase, phase);
     order
@@ -109,7 +43,7 @@ fn in_phase(phase: Phase) -> Order {
 fn outcome(phase: Phase, event: Event) -> Option<Phase> {
     match in_phase(phase).step(event, at(100)) {
         Ok((next, _)) => Some(next.phase),
-        Err(Refused::Phase { .. }) => None,
+        Err(Refused::Phase { .. } | Refused::Gate { .. } | Refused::NoGate { .. }) => None,
         Err(other) => panic!("{phase}: {other}"),
     }
 }
@@ -122,17 +56,18 @@ fn every_event_in_every_phase_has_its_answer() {
     };
     #[rustfmt::skip]
     let table = [
-        //     advance  adjust   pause    resume   rollback all  rollback one  finish   observed
-        (A, [  None,    Some(A), Some(P), Some(A), Some(B),      Some(A),      None,    Some(A)]),
-        (U, [  Some(U), Some(U), Some(P), Some(U), Some(B),      Some(U),      None,    Some(U)]),
-        (P, [  None,    Some(P), Some(P), Some(U), Some(B),      Some(P),      None,    Some(P)]),
-        (K, [  None,    Some(K), None,    Some(K), Some(B),      Some(K),      Some(F), Some(K)]),
-        (B, [  None,    None,    None,    None,    Some(B),      Some(B),      None,    Some(R)]),
-        (R, [  None,    None,    None,    None,    None,         None,         None,    Some(R)]),
-        (F, [  None,    None,    None,    None,    None,         None,         None,    Some(F)]),
+        //     approve  advance  adjust   pause    resume   roll all  roll one  finish   faulty   observed jump
+        (A, [  Some(A), None,    Some(A), Some(P), Some(A), Some(B),  Some(A),  None,    Some(A), Some(A), Some(A)]),
+        (U, [  None,    Some(U), Some(U), Some(P), Some(U), Some(B),  Some(U),  None,    Some(U), Some(U), Some(U)]),
+        (P, [  None,    None,    Some(P), Some(P), Some(U), Some(B),  Some(P),  None,    Some(P), Some(P), Some(P)]),
+        (K, [  None,    None,    Some(K), None,    Some(K), Some(B),  Some(K),  Some(F), Some(K), Some(K), Some(K)]),
+        (B, [  None,    None,    None,    None,    None,    Some(B),  Some(B),  None,    None,    Some(R), Some(B)]),
+        (R, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(R), Some(R)]),
+        (F, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(F), Some(F)]),
     ];
     for (phase, expected) in table {
         let events = [
+            approve(&in_phase(phase)),
             advance(ALL),
             adjust(),
             pause(),
@@ -140,7 +75,9 @@ fn every_event_in_every_phase_has_its_answer() {
             rollback(&[], false),
             rollback(&["cards"], false),
             finish(ALL),
-            Event::Observed(ALL),
+            judge(Health::Faulty),
+            observed(ALL),
+            jump(),
         ];
         let found = events.map(|event| outcome(phase, event));
         assert_eq!(found, expected, "{phase}");
@@ -191,17 +128,17 @@ fn a_serial_batch_enters_one_service_after_the_other() {
         |order: &Order| order.gray_services().map(|(service, _)| service.name.clone()).collect::<Vec<_>>();
     let order = started(Batch::Serial);
     assert_eq!(entered(&order), ["loan"]);
-    let (same, effects) = order.step(Event::Observed(SOME), at(1)).unwrap();
+    let (same, effects) = order.step(observed(SOME), at(1)).unwrap();
     assert_eq!((&same, effects), (&order, vec![]));
     assert!(
         matches!(order.step(advance(ALL), at(1)), Err(Refused::NotEntered { service, .. }) if service == "ledger")
     );
-    let (order, effects) = order.step(Event::Observed(ALL), at(1)).unwrap();
+    let (order, effects) = order.step(observed(ALL), at(1)).unwrap();
     assert_eq!(
         (entered(&order), effects),
         (vec!["loan".to_owned(), "ledger".to_owned()], vec![Effect::Publish])
     );
-    let (order, _) = order.step(Event::Observed(ALL), at(2)).unwrap();
+    let (order, _) = order.step(observed(ALL), at(2)).unwrap();
     let (order, _) = order.step(advance(ALL), at(3)).unwrap();
     let stages: Vec<usize> = order.gray_services().map(|(_, stages)| stages).collect();
     assert_eq!(stages, [2, 1, 1]);
@@ -212,7 +149,7 @@ fn a_pause_stops_what_would_go_on_by_itself_and_resuming_goes_on_where_it_was() 
     let order = started(Batch::Serial);
     let (paused, effects) = order.step(pause(), at(1)).unwrap();
     assert_eq!((paused.phase, effects), (Phase::Paused, vec![]));
-    assert_eq!(paused.step(Event::Observed(ALL), at(2)).unwrap().0, paused, "no service enters");
+    assert_eq!(paused.step(observed(ALL), at(2)).unwrap().0, paused, "no service enters");
     assert_eq!(paused.step(pause(), at(2)).unwrap().0, paused, "idempotent");
     assert_eq!(
         paused.step(advance(ALL), at(2)).unwrap_err().to_string(),
@@ -223,7 +160,7 @@ fn a_pause_stops_what_would_go_on_by_itself_and_resuming_goes_on_where_it_was() 
     let (resumed, _) = adjusted.step(resume(), at(3)).unwrap();
     assert_eq!((resumed.phase, resumed.paused_in), (Phase::Running, None));
     assert_eq!(resumed.step(resume(), at(4)).unwrap().0, resumed, "idempotent");
-    assert_eq!(resumed.step(Event::Observed(ALL), at(4)).unwrap().0.gray_services().count(), 2);
+    assert_eq!(resumed.step(observed(ALL), at(4)).unwrap().0.gray_services().count(), 2);
 
     let (awaiting, _) = in_phase(Phase::AwaitingApproval).step(pause(), at(1)).unwrap();
     assert_eq!(awaiting.step(resume(), at(2)).unwrap().0.phase, Phase::AwaitingApproval);
@@ -246,41 +183,93 @@ fn a_timeline_and_a_reason_have_their_limits() {
     assert_eq!(order.timeline.len(), graylane_order::limits::MAX_TIMELINE);
     assert_eq!(order.timeline[0].what, "started");
     let actor = Actor { name: "lin".into(), reason: "x".repeat(1_025) };
-    assert_eq!(order.step(Event::Advance { actor, seen: ALL }, at(0)), Err(Refused::Reason { bytes: 1_025 }));
+    assert_eq!(
+        order.step(Event::Advance { actor, sight: sight(ALL) }, at(0)),
+        Err(Refused::Reason { bytes: 1_025 })
+    );
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// What may happen: an event is made for the order that it meets.
+#[derive(Clone, Debug)]
+enum Deed {
+    Any(Event),
+    Approve,
+    Freeze(bool),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
     let seen = || prop_oneof![Just(ALL), Just(SOME), Just(Seen::default())];
     let services = prop::collection::vec(prop_oneof![Just("loan"), Just("ledger"), Just("cards")], 0..2);
     prop_oneof![
-        4 => seen().prop_map(advance),
-        1 => Just(adjust()),
-        1 => Just(pause()),
-        2 => Just(resume()),
-        1 => (services, any::<bool>()).prop_map(|(services, keep)| rollback(&services, keep)),
-        1 => seen().prop_map(finish),
-        4 => seen().prop_map(Event::Observed),
+        4 => seen().prop_map(|seen| Deed::Any(advance(seen))),
+        1 => Just(Deed::Any(adjust())),
+        1 => Just(Deed::Any(pause())),
+        2 => Just(Deed::Any(resume())),
+        1 => (services, any::<bool>()).prop_map(|(services, keep)| Deed::Any(rollback(&services, keep))),
+        1 => seen().prop_map(|seen| Deed::Any(finish(seen))),
+        6 => seen().prop_map(|seen| Deed::Any(observed(seen))),
+        1 => prop::sample::select(vec![Health::Faulty, Health::Healthy]).prop_map(|health| Deed::Any(judge(health))),
+        1 => Just(Deed::Any(jump())),
+        3 => Just(Deed::Approve),
+        1 => any::<bool>().prop_map(Deed::Freeze),
     ]
+}
+
+fn any_order() -> impl Strategy<Value = Order> {
+    let fault = prop::sample::select(vec![
+        None,
+        Some(FaultAction::Pause),
+        Some(FaultAction::RollbackService),
+        Some(FaultAction::RollbackOrder),
+    ]);
+    let end = prop::sample::select(vec![RetentionEnd::Stay, RetentionEnd::Finish]);
+    (any::<[bool; 4]>(), 0_u64..60, fault, end).prop_map(|([serial, auto, gate, first], hold, fault, end)| {
+        let mut plan = plan(if serial { Batch::Serial } else { Batch::Parallel });
+        let spec = &mut plan.spec;
+        spec.advance = if auto { Advance::Auto } else { Advance::Manual };
+        (spec.settle, spec.on_fault) = (Some(Span::from_seconds(hold * 30)), fault);
+        (spec.retention, spec.at_retention_end) = (Some(Span::from_seconds(7_200)), Some(end));
+        spec.stages[2].hold = Some(Span::from_seconds(hold * 60));
+        let manager = || vec![Approvals { role: "manager".into(), count: 1 }];
+        spec.stages[1].gate.approvals = if gate { manager() } else { vec![] };
+        spec.stages[0].gate.approvals = if first { manager() } else { vec![] };
+        started_with(plan)
+    })
 }
 
 proptest! {
     #[test]
-    fn the_laws_hold_on_every_road(serial: bool, hold in 0_u64..60, events in prop::collection::vec((event(), 0_i64..40), 0..40)) {
-        let mut order = started(if serial { Batch::Serial } else { Batch::Parallel });
-        order.plan.spec.stages[2].hold = Some(Span::from_seconds(hold * 60));
-        let mut minute = 0;
-        for (event, later) in events {
+    fn the_laws_hold_on_every_road(start in any_order(), deeds in prop::collection::vec((deed(), 0_i64..40), 0..60)) {
+        let (mut order, mut minute, mut is_frozen) = (start, 0, false);
+        for (deed, later) in deeds {
             minute += later;
+            let event = match deed {
+                Deed::Any(Event::Observed(sight)) => Event::Observed(Sight { is_frozen, ..sight }),
+                Deed::Any(event) => event,
+                Deed::Approve => approve(&order),
+                Deed::Freeze(on) => { is_frozen = on; continue }
+            };
             let accepts_rollback = order.is_active();
             prop_assert_eq!(order.step(rollback(&[], false), at(minute)).is_ok(), accepts_rollback);
             let Ok((next, effects)) = order.step(event.clone(), at(minute)) else { continue };
             prop_assert_eq!(next == order, next.version == order.version, "a version grows with each change");
             prop_assert_eq!(next.paused_in.is_some(), next.phase == Phase::Paused);
-            let may_advance = matches!(event, Event::Advance { seen, .. } if seen.is_converged());
-            prop_assert!(next.stage == order.stage || may_advance, "no stage is left before it converged");
-            if order.phase == Phase::Paused && next.phase == Phase::Paused {
-                let entered = |order: &Order| order.services.values().map(|state| state.stages_entered).sum::<usize>();
-                prop_assert_eq!(entered(&next), entered(&order), "nothing goes on in a pause");
+            let waits = next.phase == Phase::AwaitingApproval || next.paused_in == Some(Phase::AwaitingApproval);
+            prop_assert_eq!(next.awaited.is_some(), waits);
+            let is_forward = next.stage > order.stage
+                || next.services.iter().any(|(name, state)| state.stages_entered > order.services[name].stages_entered);
+            if is_forward {
+                let seen = match &event {
+                    Event::Advance { sight, .. } | Event::Approve(_, sight) | Event::Observed(sight) => sight,
+                    other => return Err(TestCaseError::fail(format!("{other:?} moves nobody forward"))),
+                };
+                prop_assert!(seen.seen.is_converged(), "nothing goes forward before it converged");
+                prop_assert!(!seen.is_frozen, "nothing goes forward while the line is stopped");
+                prop_assert!(order.faulty_service().is_none(), "nothing goes forward with a fault");
+                prop_assert!(matches!(order.phase, Phase::Running | Phase::AwaitingApproval));
+                let is_new = next.stage > order.stage || order.awaited.is_some();
+                let is_approved = next.approved(next.stage).iter().all(Approved::is_complete);
+                prop_assert!(is_approved || !is_new, "no stage is entered through a closed gate");
             }
             let moved = next.gray_services().ne(order.gray_services()) || next.adjusted != order.adjusted;
             prop_assert!(!moved || effects.contains(&Effect::Publish), "what requests get changes by a publish");
@@ -292,6 +281,10 @@ proptest! {
             if let Event::Rollback { .. } = &event {
                 prop_assert_eq!(next.step(event, at(minute)).map(|(again, _)| again), Ok(next.clone()), "idempotent");
             }
+            let looks = sight(ALL);
+            let settled = next.step(Event::Observed(looks), at(minute)).unwrap().0;
+            let goes_on = settled != next || matches!(next.phase, Phase::RolledBack | Phase::Finished);
+            prop_assert!(goes_on || next.waits_for(looks, at(minute)).is_some(), "who does not go on waits for something");
             order = next;
         }
     }

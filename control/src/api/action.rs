@@ -83,7 +83,8 @@ impl<T: Carried, S: Send + Sync> FromRequest<S> for Action<T> {
             once = Some(Once::new(&caller.name, &key, &request));
             text = whole;
         }
-        Ok(Self { caller, terms: Terms { if_match, once }, body: T::read(text)?, reason })
+        let terms = Terms { if_match, once, roles: caller.roles.clone() };
+        Ok(Self { caller, terms, body: T::read(text)?, reason })
     }
 }
 

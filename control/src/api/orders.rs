@@ -7,6 +7,7 @@ use crate::daemon::{Daemon, OrderAction, OrderView, StartOrder};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use graylane_order::Health;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -20,7 +21,7 @@ type Acted = Result<Response, Problem>;
 pub(crate) struct Reason {
     /// In the person's words, for the timeline; at most 1,024 bytes.
     #[serde(default)]
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Another scope for the current stage.
@@ -29,6 +30,40 @@ pub(crate) struct Reason {
 pub(crate) struct Adjustment {
     /// The scope, in YAML or JSON.
     scope: String,
+    /// Why, for the timeline.
+    #[serde(default)]
+    reason: String,
+}
+
+/// What is approved.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Approval {
+    /// The stage; none means the one that comes next, and any other is refused.
+    #[serde(default)]
+    stage: Option<String>,
+    /// The role in which the caller approves; none takes one that is still needed.
+    #[serde(default)]
+    role: Option<String>,
+    /// What is approved: the order's `standingHash`, as the caller saw it.
+    content: String,
+    /// Why, for the timeline.
+    #[serde(default)]
+    reason: String,
+}
+
+/// How the gray version of a service does.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Judgement {
+    /// The service.
+    service: String,
+    /// `Healthy`, `Faulty` or `Unknown`.
+    #[schema(value_type = String)]
+    health: Health,
+    /// The figures that say so; at most 1,024 bytes.
+    #[serde(default)]
+    figures: String,
     /// Why, for the timeline.
     #[serde(default)]
     reason: String,
@@ -65,7 +100,22 @@ pub(crate) async fn get(State(daemon): State<Arc<Daemon>>, Path(id): Path<u64>) 
     run(daemon, move |daemon| daemon.order(id)).await.map(Json)
 }
 
-/// Go to the next stage.
+/// Approve the stage that comes next, as it stands. An order that waits for it goes on.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/approve", tag = "orders", request_body = Approval,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
+pub(crate) async fn approve(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    action: Action<Body<Approval>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Approval { stage, role, content: hash, reason })| {
+        (OrderAction::Approve { stage, role, hash }, reason)
+    })
+    .await
+}
+
+/// Go to the next stage, once its gate is open.
 #[utoipa::path(post, path = "/api/v1/orders/{id}/advance", tag = "orders", request_body = Reason,
     params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem)))]
@@ -139,6 +189,21 @@ pub(crate) async fn finish(
     action: Action<Body<Reason>>,
 ) -> Acted {
     act(daemon, id, action, |Body(Reason { reason })| (OrderAction::Finish, reason)).await
+}
+
+/// Judge how the gray version of a service does. A fault stops the order, and does what its plan says of faults.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/health", tag = "orders", request_body = Judgement,
+    params(("id" = u64, Path), ("If-Match" = Option<String>, Header, description = "the version that the order must have")),
+    responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
+pub(crate) async fn health(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    action: Action<Body<Judgement>>,
+) -> Acted {
+    act(daemon, id, action, |Body(Judgement { service, health, figures, reason })| {
+        (OrderAction::Health { service, health, figures }, reason)
+    })
+    .await
 }
 
 /// Does with an order what the body says, for the reason that it gives.

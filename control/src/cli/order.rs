@@ -1,17 +1,20 @@
 //! `graylane order`.
 
+mod tree;
+mod watch;
+
 use crate::cli::client::Call;
 use crate::cli::order_filter::OrderFilter;
-use crate::cli::output::{or_dash, print, table};
+use crate::cli::output::{or_dash, table};
 use crate::cli::{CliError, Session, read_input};
 use crate::daemon::{OrderSummary, OrderView, ServiceView};
-use clap::{Args, Subcommand};
-use graylane_order::Phase;
+use clap::{Args, Subcommand, ValueEnum};
+use graylane_order::{Health, Phase};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tree::tree;
 use ureq::http::Method;
 
 /// How often `--watch` and `--wait` ask.
@@ -42,7 +45,23 @@ pub(crate) enum OrderCommand {
         #[arg(long)]
         watch: bool,
     },
-    /// Go to the next stage
+    /// Approve the stage that comes next, as it stands now
+    Approve {
+        #[command(flatten)]
+        target: Target,
+        /// Refuse unless this stage comes next
+        #[arg(long)]
+        stage: Option<String>,
+        /// The role in which to approve, of those that you have; otherwise one that is still needed
+        #[arg(long)]
+        role: Option<String>,
+        /// Refuse unless this content stands, as `order get` showed it; without it, whatever stands now is approved
+        #[arg(long, value_name = "HASH")]
+        content: Option<String>,
+        #[command(flatten)]
+        action: Action,
+    },
+    /// Go to the next stage, once its gate is open
     Advance {
         #[command(flatten)]
         target: Target,
@@ -93,6 +112,33 @@ pub(crate) enum OrderCommand {
         #[command(flatten)]
         action: Action,
     },
+    /// Say how the gray version of a service does; a fault stops the order, and does what its plan says of faults
+    Health {
+        #[command(flatten)]
+        target: Target,
+        /// The service
+        #[arg(long)]
+        service: String,
+        /// How it does
+        #[arg(value_enum)]
+        health: Judgement,
+        /// The figures that say so, for the timeline and the audit log
+        #[arg(long, default_value = "")]
+        figures: String,
+        #[command(flatten)]
+        action: Action,
+    },
+}
+
+/// How a gray version does.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Judgement {
+    /// It does well
+    Healthy,
+    /// It does not
+    Faulty,
+    /// Nobody knows
+    Unknown,
 }
 
 #[derive(Args)]
@@ -128,9 +174,17 @@ impl OrderCommand {
             Self::List(filter) => list(session, &filter.path(), filter.limit),
             Self::Get { id, watch: false } => {
                 let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
-                session.show(&order, text)
+                session.show(&order, tree)
             }
-            Self::Get { id, watch: true } => watch(session, id),
+            Self::Get { id, watch: true } => watch::watch(session, id),
+            Self::Approve { target, stage, role, content, action } => {
+                let content = match content {
+                    Some(content) => content,
+                    None => session.client.get::<OrderView>(&format!("/orders/{}", target.id))?.standing_hash,
+                };
+                let body = json!({ "stage": stage, "role": role, "content": content });
+                action.send(session, &target, "approve", body)
+            }
             Self::Advance { target, action } => action.send(session, &target, "advance", json!({})),
             Self::Adjust { target, file, action } => {
                 let scope = read_input(&file)?;
@@ -143,6 +197,22 @@ impl OrderCommand {
                 action.send(session, &target, "rollback", body)
             }
             Self::Finish { target, action } => action.send(session, &target, "finish", json!({})),
+            Self::Health { target, service, health, figures, action } => {
+                let body = json!({ "service": service, "health": Health::from(health), "figures": figures });
+                action.send(session, &target, "health", body)
+            }
+        }
+    }
+}
+
+// === impl Judgement ===
+
+impl From<Judgement> for Health {
+    fn from(judgement: Judgement) -> Self {
+        match judgement {
+            Judgement::Healthy => Self::Healthy,
+            Judgement::Faulty => Self::Faulty,
+            Judgement::Unknown => Self::Unknown,
         }
     }
 }
@@ -183,7 +253,7 @@ impl Action {
                 )));
             }
         }
-        session.show(&order, text)
+        session.show(&order, tree)
     }
 }
 
@@ -192,8 +262,8 @@ fn is_settled(order: &OrderView) -> bool {
     let has_moved = match order.phase {
         Phase::RollingBack => false,
         Phase::RolledBack | Phase::Finished => true,
-        // No service enters by itself.
-        Phase::Paused => true,
+        // No service enters before somebody acts, or a window opens.
+        Phase::Paused | Phase::AwaitingApproval => true,
         _ => order.services.iter().all(|service| has_entered(order, service)),
     };
     has_moved && order.convergence.converged == order.convergence.total
@@ -225,12 +295,13 @@ fn list(session: &Session, path: &str, limit: usize) -> Result<(), CliError> {
     let orders: Vec<OrderSummary> = session.client.get(path)?;
     session.show(&orders, |orders| {
         let table = table(
-            ["ORDER", "TENANT", "PLAN", "PHASE", "STAGE", "CONVERGED"],
+            ["ORDER", "TENANT", "PLAN", "PHASE", "STAGE", "CONVERGED", "WAITS FOR"],
             orders.iter().map(|order| {
-                let OrderSummary { id, tenant, plan, phase, stage, convergence, .. } = order;
+                let OrderSummary { id, tenant, plan, phase, stage, waits_for, convergence, .. } = order;
                 let stage = format!("{} ({}/{})", stage.name, stage.number, stage.of);
                 let converged = format!("{}/{}", convergence.converged, convergence.total);
-                [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged]
+                let waits = or_dash(waits_for.as_ref().map(|waits| &waits.what));
+                [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged, waits]
             }),
         );
         match orders.last() {
@@ -242,55 +313,6 @@ fn list(session: &Session, path: &str, limit: usize) -> Result<(), CliError> {
     })
 }
 
-fn watch(session: &Session, id: u64) -> Result<(), CliError> {
-    let mut shown = String::new();
-    loop {
-        let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
-        let state = serde_json::to_string(&(order.version, order.convergence)).unwrap_or_default();
-        if state != shown {
-            match session.is_text() {
-                true => print(&format_args!("{}\n", text(&order)))?,
-                false => print(&serde_json::to_string(&order).unwrap_or_default())?,
-            }
-            shown = state;
-        }
-        if matches!(order.phase, Phase::RolledBack | Phase::Finished) {
-            return Ok(());
-        }
-        sleep(POLL);
-    }
-}
-
-/// The order as a tree.
-fn text(order: &OrderView) -> String {
-    let OrderView { id, tenant, plan, phase, stage, convergence, version, .. } = order;
-    let mut out = format!("order {id} of plan {plan}, tenant {tenant}: {phase} (version {version})");
-    let _ = write!(out, "\n├─ stage {} ({} of {}) since {}", stage.name, stage.number, stage.of, stage.since);
-    if stage.hold_left_seconds > 0 {
-        let _ = write!(out, ", to be held for {} s more", stage.hold_left_seconds);
-    }
-    let _ = write!(
-        out,
-        "\n├─ revision {}: acknowledged {}/{total}, applied {}/{total}",
-        convergence.wanted,
-        convergence.acknowledged,
-        convergence.applied,
-        total = convergence.total
-    );
-    for service in &order.services {
-        let state = match (service.rolled_back, phase) {
-            (true, _) => "rolled back".to_owned(),
-            (false, Phase::Finished) => format!("{} is the baseline", service.gray),
-            _ => format!("stage {}", or_dash(service.stage.as_ref())),
-        };
-        let _ = write!(out, "\n├─ service {}: {} → {}, {state}", service.name, service.stable, service.gray);
-    }
-    if let Some(last) = order.timeline.last() {
-        let _ = write!(out, "\n└─ last: {} by {}: {}", last.at, last.actor.name, last.what);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,13 +321,15 @@ mod tests {
     fn order(phase: &str, entered: [&str; 2], converged: usize) -> OrderView {
         let service = |stage: &str| {
             let rolled_back = stage == "rolled back";
-            json!({ "name": "loan", "stable": "v1", "gray": "v2", "stage": stage, "rolledBack": rolled_back })
+            json!({ "name": "loan", "stable": "v1", "gray": "v2", "stage": stage, "rolledBack": rolled_back,
+                "health": "Unknown", "converged": converged, "total": 2 })
         };
         let stage = json!({ "name": "two", "number": 2, "of": 2, "since": "2026-11-01T00:00:00Z", "holdLeftSeconds": 0,
             "scope": null });
         let seen =
             json!({ "wanted": 3, "acknowledged": 2, "applied": 2, "converged": converged, "total": 2 });
         serde_json::from_value(json!({ "id": 1, "tenant": "retail", "plan": "p", "contentHash": "", "phase": phase,
+            "phaseSince": "2026-11-01T00:00:00Z", "standingHash": "", "authors": [], "stages": ["one", "two"], "approvals": [],
             "stage": stage, "services": entered.map(service), "convergence": seen, "timeline": [], "version": 1 }))
         .unwrap()
     }
@@ -321,6 +345,7 @@ mod tests {
             ("RolledBack", ["rolled back", "rolled back"], 2, true),
             ("Finished", ["two", "one"], 2, true),
             ("Paused", ["two", "one"], 2, true),
+            ("AwaitingApproval", ["two", "one"], 2, true),
             ("Paused", ["two", "two"], 1, false),
             ("Finished", ["two", "two"], 1, false),
         ] {

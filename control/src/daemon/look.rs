@@ -1,6 +1,7 @@
 //! One look at all orders and proxies, for everybody who watches at that moment.
 
-use crate::daemon::{ActionError, Convergence, Daemon, OrderSummary, OrderView};
+use crate::daemon::views::TenantSeen;
+use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
 use graylane_order::Order;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ pub struct Look {
     pub revision: u64,
     /// The active orders.
     pub active: BTreeMap<u64, Arc<OrderSeen>>,
-    convergence_by_tenant: BTreeMap<String, Convergence>,
+    seen_by_tenant: BTreeMap<String, TenantSeen>,
 }
 
 /// An order as it was seen.
@@ -39,12 +40,12 @@ impl Daemon {
         let proxies = self.fleet.proxies();
         let known = self.known();
         let tenants = known.state.tenants.keys();
-        let convergence_by_tenant =
-            tenants.map(|tenant| (tenant.clone(), self.convergence(&known.state, tenant, &proxies)));
+        let seen_by_tenant =
+            tenants.map(|tenant| (tenant.clone(), self.tenant_seen(&known.state, tenant, &proxies)));
         let mut look = Look {
             revision: known.revision(),
             active: BTreeMap::new(),
-            convergence_by_tenant: convergence_by_tenant.collect(),
+            seen_by_tenant: seen_by_tenant.collect(),
         };
         let active = known.state.orders.values().filter(|order| order.is_active());
         look.active = active.map(|order| (order.id, Arc::new(look.summary(order)))).collect();
@@ -57,7 +58,7 @@ impl Daemon {
     /// When there is none of this number.
     pub fn order_seen(&self, id: u64, look: &Look) -> Result<OrderView, ActionError> {
         let order = self.known().state.order(id)?;
-        Ok(OrderView::new(&order, look.convergence(&order), self.clock.now()))
+        Ok(OrderView::new(&order, &look.seen(&order)))
     }
 
     /// One order in short, with the proxies as they were seen.
@@ -81,7 +82,7 @@ impl Daemon {
 
 impl Look {
     fn summary(&self, order: &Order) -> OrderSeen {
-        let summary = OrderSummary::new(order, self.convergence(order));
+        let summary = OrderSummary::new(order, &self.seen(order));
         OrderSeen {
             tenant: order.tenant().to_owned(),
             has_ended: !order.is_active(),
@@ -89,7 +90,7 @@ impl Look {
         }
     }
 
-    fn convergence(&self, order: &Order) -> Convergence {
-        self.convergence_by_tenant.get(order.tenant()).copied().unwrap_or_default()
+    fn seen(&self, order: &Order) -> TenantSeen {
+        self.seen_by_tenant.get(order.tenant()).cloned().unwrap_or_default()
     }
 }

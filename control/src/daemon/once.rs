@@ -31,6 +31,8 @@ pub struct Terms {
     pub if_match: Option<u64>,
     /// By which it is known again.
     pub once: Option<Once>,
+    /// The roles of the caller, which gates and stopped lines ask for.
+    pub roles: BTreeSet<String>,
 }
 
 /// By which an action is known that is asked for again.
@@ -78,7 +80,7 @@ pub(crate) struct Kept {
 
 impl From<Option<u64>> for Terms {
     fn from(if_match: Option<u64>) -> Self {
-        Self { if_match, once: None }
+        Self { if_match, ..Self::default() }
     }
 }
 

@@ -1,15 +1,13 @@
 //! Actions on orders.
 
-use crate::audit::{Deed, shown};
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
-use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
+use crate::daemon::state::{State, StoredPlan};
 use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms};
-use graylane_order::{Actor, Effect, Event, Order, Start, TimelineEntry};
+use graylane_order::{Actor, Approve, Event, Health, Order, Start};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -33,6 +31,15 @@ pub struct StartOrder {
 /// What to do with an order.
 #[derive(Debug)]
 pub enum OrderAction {
+    /// Approve the stage that comes next.
+    Approve {
+        /// The stage's name; none means whichever comes next.
+        stage: Option<String>,
+        /// The role in which to approve; none takes one that is still needed.
+        role: Option<String>,
+        /// What is approved: the order's standing hash, as the caller saw it.
+        hash: String,
+    },
     /// Go to the next stage.
     Advance,
     /// Change the current stage's scope to this one, in YAML or JSON.
@@ -53,6 +60,15 @@ pub enum OrderAction {
     },
     /// End the gray period.
     Finish,
+    /// Judge how the gray version of a service does.
+    Health {
+        /// The service.
+        service: String,
+        /// How it does.
+        health: Health,
+        /// The figures that say so, for people.
+        figures: String,
+    },
 }
 
 // === impl Daemon ===
@@ -68,8 +84,10 @@ impl Daemon {
         terms: impl Into<Terms>,
         actor: Actor,
     ) -> Result<Done<OrderView>, ActionError> {
-        let started = self.change_once(terms.into().once, |draft| {
+        let Terms { once, roles, .. } = terms.into();
+        let started = self.change_once(once, |draft| {
             let tenant = draft.state.tenant_of_plan(&start)?;
+            draft.check_not_frozen(&tenant, &roles)?;
             let stored = draft.state.plan(&tenant, &start.plan)?;
             let taken =
                 draft.state.with_world(&tenant, &start.plan, |world| snapshot(&stored.plan, world))?;
@@ -87,6 +105,7 @@ impl Daemon {
                     plan: taken.plan().clone(),
                     content_hash: taken.content_hash().to_owned(),
                     lists_by_stage: stored.plan.spec.stages.iter().map(pinned).collect(),
+                    authors: draft.state.authors(&tenant, &stored),
                     actor,
                 },
                 draft.now,
@@ -108,15 +127,24 @@ impl Daemon {
         actor: Actor,
         terms: impl Into<Terms>,
     ) -> Result<Done<OrderView>, ActionError> {
-        let Terms { if_match, once } = terms.into();
+        let Terms { if_match, once, roles } = terms.into();
         let done = self.change_once(once, |draft| {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
-            let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
+            if !action.is_always_allowed() {
+                draft.check_not_frozen(order.tenant(), &roles)?;
+            }
+            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
             let label = action.label();
             let event = match action {
-                OrderAction::Advance => Event::Advance { actor, seen },
-                OrderAction::Finish => Event::Finish { actor, seen },
+                OrderAction::Approve { stage, role, hash } => {
+                    Event::Approve(Box::new(Approve { actor, roles, role, stage, hash }), sight)
+                }
+                OrderAction::Advance => Event::Advance { actor, sight },
+                OrderAction::Finish => Event::Finish { actor, seen: sight.seen },
+                OrderAction::Health { service, health, figures } => {
+                    Event::Health { actor, service, health, figures }
+                }
                 OrderAction::Pause => Event::Pause { actor },
                 OrderAction::Resume => Event::Resume { actor },
                 OrderAction::Rollback { services, keep_dependents } => {
@@ -143,8 +171,11 @@ impl Daemon {
         let known = self.known();
         let is_wanted = |order: &&Arc<Order>| filter.wants(order);
         let orders = known.state.orders.values().rev().filter(is_wanted).take(filter.limit);
+        // Most of a list is of few tenants, and looking at one counts its proxies.
+        let mut by_tenant = BTreeMap::new();
         let summary = |order: &Arc<Order>| {
-            OrderSummary::new(order, self.convergence(&known.state, order.tenant(), &proxies))
+            let look = || self.tenant_seen(&known.state, order.tenant(), &proxies);
+            OrderSummary::new(order, by_tenant.entry(order.tenant().to_owned()).or_insert_with(look))
         };
         orders.map(summary).collect()
     }
@@ -154,62 +185,22 @@ impl Daemon {
     /// # Errors
     /// When there is none of this number.
     pub fn order(&self, id: u64) -> Result<OrderView, ActionError> {
-        let (proxies, now) = (self.fleet.proxies(), self.clock.now());
+        let proxies = self.fleet.proxies();
         let state = &self.known().state;
         let order = state.order(id)?;
-        Ok(OrderView::new(&order, self.convergence(state, order.tenant(), &proxies), now))
+        Ok(OrderView::new(&order, &self.tenant_seen(state, order.tenant(), &proxies)))
     }
 
     /// Steps an order with what was observed, when that changes it.
     pub(crate) fn observe_order(&self, id: u64) -> Result<(), ActionError> {
         self.change(|draft| {
             let order = draft.state.order(id)?;
-            let seen = self.convergence(&draft.state, order.tenant(), draft.proxies).seen();
-            let (next, effects) = order.step(Event::Observed(seen), draft.now)?;
+            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
+            let (next, effects) = order.step(Event::Observed(sight), draft.now)?;
             if next != *order {
                 draft.apply(Some(&order), next, &effects, "order.follow")?;
             }
             Ok(())
-        })
-    }
-
-    /// Forgets a service's baseline, because its routes choose that version by themselves now.
-    ///
-    /// # Errors
-    /// When there is none, or an active order holds the service.
-    pub fn clear_baseline(
-        &self,
-        tenant: &str,
-        service: &str,
-        terms: impl Into<Terms>,
-        actor: Actor,
-    ) -> Result<Done<()>, ActionError> {
-        self.change_once(terms.into().once, |draft| {
-            let baselines = &draft.state.tenant(tenant)?.baselines;
-            if !baselines.contains_key(service) {
-                return Err(ActionError::not_found("baseline of service", service, baselines.keys()));
-            }
-            let holds = |order: &&Arc<Order>| order.services.contains_key(service);
-            if let Some(order) = draft.state.active_orders(tenant).find(holds) {
-                let (user, cure) =
-                    (format!("active order {}", order.id), "finish the order or roll it back first");
-                return Err(ActionError::InUse {
-                    what: "baseline of service",
-                    name: service.into(),
-                    user,
-                    cure,
-                });
-            }
-            let before = draft.state.tenant_mut(tenant)?.baselines.remove(service);
-            draft.delete(baseline_key(tenant, service));
-            draft.record(Deed {
-                actor,
-                action: "baseline.clear",
-                object: format!("baseline {service} of {tenant}"),
-                before: shown(&before),
-                after: Value::Null,
-            });
-            draft.publish(tenant)
         })
     }
 }
@@ -220,72 +211,20 @@ impl OrderAction {
     /// Its name in the audit log.
     const fn label(&self) -> &'static str {
         match self {
+            Self::Approve { .. } => "order.approve",
             Self::Advance => "order.advance",
             Self::Adjust { .. } => "order.adjust",
             Self::Pause => "order.pause",
             Self::Resume => "order.resume",
             Self::Rollback { .. } => "order.rollback",
             Self::Finish => "order.finish",
+            Self::Health { .. } => "order.health",
         }
     }
-}
 
-// === impl Draft ===
-
-impl Draft<'_> {
-    /// Puts an order's next state in place, with everything that follows from it, and writes down that it was done.
-    fn apply(
-        &mut self,
-        before: Option<&Order>,
-        order: Order,
-        effects: &[Effect],
-        action: &'static str,
-    ) -> Result<(), ActionError> {
-        let tenant = order.tenant().to_owned();
-        let shown_before = before.map(|before| self.state.audited(before)).unwrap_or_default();
-        let news = news(&order, before.map_or(0, |before| before.version)).to_vec();
-        self.put(order_key(order.id), &order)?;
-        let order = Arc::new(order);
-        self.state.orders.insert(order.id, Arc::clone(&order));
-        for effect in effects {
-            match effect {
-                Effect::SetBaseline { service, version } => self.set_baseline(&order, service, version)?,
-                Effect::Publish => self.publish(&tenant)?,
-            }
-        }
-        let mut shown_after = self.state.audited(&order);
-        let what: Vec<&str> = news.iter().map(|entry| entry.what.as_str()).collect();
-        if let Some(fields) = shown_after.as_object_mut() {
-            fields.insert("what".to_owned(), shown(&what));
-        }
-        self.record(Deed {
-            actor: news.first().map_or_else(Actor::daemon, |first| first.actor.clone()),
-            action,
-            object: format!("order {} of plan {}, tenant {tenant}", order.id, order.plan.metadata.name),
-            before: shown_before,
-            after: shown_after,
-        });
-        Ok(())
-    }
-
-    fn set_baseline(&mut self, order: &Order, service: &str, version: &str) -> Result<(), ActionError> {
-        let Some(spec) = order.plan.spec.services.iter().find(|spec| spec.name == service) else {
-            return Ok(());
-        };
-        let key = baseline_key(order.tenant(), service);
-        let baselines = &mut self.state.tenant_mut(order.tenant())?.baselines;
-        let before = baselines.get(service).map(|before| before.route_default.clone());
-        let route_default = before.unwrap_or_else(|| spec.stable.clone());
-        if route_default == version {
-            // Requests get it with no word of ours.
-            if baselines.remove(service).is_some() {
-                self.delete(key);
-            }
-            return Ok(());
-        }
-        let baseline = Baseline { hosts: spec.hosts.clone(), version: version.to_owned(), route_default };
-        baselines.insert(service.to_owned(), baseline.clone());
-        self.put(key, &baseline)
+    /// Whether it is possible while the tenant's line is stopped: going back is, and saying what is seen.
+    const fn is_always_allowed(&self) -> bool {
+        matches!(self, Self::Rollback { .. } | Self::Health { .. })
     }
 }
 
@@ -296,6 +235,13 @@ impl State {
         let not_found =
             || ActionError::NotFound { what: "order", name: id.to_string(), nearest: String::new() };
         self.orders.get(&id).cloned().ok_or_else(not_found)
+    }
+
+    /// The people who wrote a plan and the lists that it names, as far as that is known.
+    fn authors(&self, tenant: &str, stored: &StoredPlan) -> BTreeSet<String> {
+        let lists = self.tenants.get(tenant).map(|entry| &entry.lists);
+        let put_by = |name: &str| lists?.get(name)?.put_by.clone();
+        stored.plan.list_names().filter_map(put_by).chain(stored.applied_by.clone()).collect()
     }
 
     /// The tenant that was given, or the only one that has a plan of this name.
@@ -353,34 +299,10 @@ impl State {
         Ok((scope, pinned))
     }
 
-    /// What actions change of an order, as the audit log shows it.
-    fn audited(&self, order: &Order) -> Value {
-        let baselines = self.tenants.get(order.tenant()).into_iter().flat_map(|entry| &entry.baselines);
-        let baselines = baselines.filter(|(service, _)| order.services.contains_key(*service));
-        let version_by_service: BTreeMap<_, _> =
-            baselines.map(|(service, baseline)| (service, &baseline.version)).collect();
-        json!({
-            "version": order.version,
-            "contentHash": order.content_hash,
-            "phase": order.phase,
-            "stage": order.current_stage().map(|stage| &stage.name),
-            "scope": shown(&order.scope(order.stage)),
-            "lists": shown(&order.lists_by_stage.get(order.stage)),
-            "services": shown(&order.services),
-            "baselines": shown(&version_by_service),
-        })
-    }
-
     /// The content hash of each named list in a scope as it is now, by the list's name.
     fn pinned(&self, tenant: &str, scope: &Scope) -> BTreeMap<String, String> {
         let lists = self.lists(tenant);
         let hash = |name: &str| Some((name.to_owned(), lists.hash(name)?.to_owned()));
         scope.list_names().filter_map(hash).collect()
     }
-}
-
-/// What happened to an order since a version.
-fn news(order: &Order, since: u64) -> &[TimelineEntry] {
-    let count = order.version.saturating_sub(since) as usize;
-    order.timeline.get(order.timeline.len().saturating_sub(count)..).unwrap_or_default()
 }

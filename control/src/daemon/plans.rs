@@ -38,7 +38,7 @@ impl Daemon {
         terms: impl Into<Terms>,
         actor: Actor,
     ) -> Result<Done<PlanApplied>, ActionError> {
-        let Terms { if_match, once } = terms.into();
+        let Terms { if_match, once, .. } = terms.into();
         let invalid = |problems| ActionError::Invalid { what: "plan", problems };
         let (plan, unread) = read(text);
         let Some(plan) = plan else { return Err(invalid(unread)) };
@@ -63,7 +63,8 @@ impl Daemon {
             }
             let entry = draft.state.tenant_mut(&tenant)?;
             check_count("plans", entry.plans.len(), MAX_PLANS, before.is_some())?;
-            let stored = Arc::new(StoredPlan { plan, applied_at: draft.now });
+            let stored =
+                Arc::new(StoredPlan { plan, applied_at: draft.now, applied_by: Some(actor.name.clone()) });
             entry.plans.insert(name.clone(), Arc::clone(&stored));
             draft.put(key.clone(), &*stored)?;
             draft.record(Deed {
@@ -108,7 +109,7 @@ impl Daemon {
         terms: impl Into<Terms>,
         actor: Actor,
     ) -> Result<Done<()>, ActionError> {
-        let Terms { if_match, once } = terms.into();
+        let Terms { if_match, once, .. } = terms.into();
         self.change_once(once, |draft| {
             let before = draft.state.plan(tenant, name)?;
             check_version("the plan", draft.version(&plan_key(tenant, name)), if_match)?;
@@ -142,7 +143,7 @@ impl Daemon {
         terms: impl Into<Terms>,
         actor: Actor,
     ) -> Result<Done<ListView>, ActionError> {
-        let Terms { if_match, once } = terms.into();
+        let Terms { if_match, once, .. } = terms.into();
         let invalid = |problems| ActionError::Invalid { what: "list", problems };
         if !is_name(name) {
             let message =
@@ -154,7 +155,8 @@ impl Daemon {
         drop(text);
         check_list(&ids).map_err(|problem| invalid(vec![problem]))?;
         let key = list_key(tenant, name);
-        let stored = StoredList { hash: list_hash(&ids), ids: ids.len() };
+        let put_by = Some(actor.name.clone());
+        let stored = StoredList { hash: list_hash(&ids), ids: ids.len(), put_by };
         let done = self.change_once(once, |draft| {
             if let Err(problem) = self.ensure_tenant(draft, tenant, &actor)? {
                 return Err(invalid(vec![Problem::error("tenant", problem)]));
@@ -163,7 +165,7 @@ impl Daemon {
             let before = entry.lists.get(name).cloned();
             check_count("lists", entry.lists.len(), MAX_LISTS, before.is_some())?;
             check_version("the list", draft.version(&key), if_match)?;
-            if before.as_ref() == Some(&stored) {
+            if before.as_ref().is_some_and(|before| before.hash == stored.hash) {
                 return Ok(());
             }
             draft.state.tenant_mut(tenant)?.lists.insert(name.to_owned(), stored.clone());
@@ -210,7 +212,7 @@ impl Daemon {
         terms: impl Into<Terms>,
         actor: Actor,
     ) -> Result<Done<()>, ActionError> {
-        let Terms { if_match, once } = terms.into();
+        let Terms { if_match, once, .. } = terms.into();
         self.change_once(once, |draft| {
             draft.state.list(tenant, name)?;
             check_version("the list", draft.version(&list_key(tenant, name)), if_match)?;
@@ -267,7 +269,7 @@ impl Daemon {
 
 impl Known {
     fn view(&self, tenant: &str, name: &str, list: &StoredList) -> ListView {
-        let StoredList { hash, ids } = list.clone();
+        let StoredList { hash, ids, .. } = list.clone();
         let version = self.version(&list_key(tenant, name));
         ListView { tenant: tenant.to_owned(), name: name.to_owned(), ids, hash, version }
     }

@@ -6,7 +6,7 @@ use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
 use crate::store::{Store, StoreError, Transaction};
 use bytes::Bytes;
-use graylane_order::{Actor, Order};
+use graylane_order::{Actor, Freeze, Order};
 use graylane_plan::{ReleasePlan, Tenant};
 use graylane_rules::{IdSet, Rules};
 use graylane_xds::ProxyStatus;
@@ -49,6 +49,8 @@ pub(crate) struct TenantState {
     pub(crate) plans: BTreeMap<String, Arc<StoredPlan>>,
     pub(crate) lists: BTreeMap<String, StoredList>,
     pub(crate) baselines: BTreeMap<String, Baseline>,
+    /// Whether its line is stopped.
+    pub(crate) freeze: Option<Arc<Freeze>>,
     /// The rules that proxies should run.
     pub(crate) published: Option<Arc<Published>>,
 }
@@ -59,6 +61,9 @@ pub(crate) struct TenantState {
 pub(crate) struct StoredPlan {
     pub(crate) plan: ReleasePlan,
     pub(crate) applied_at: Timestamp,
+    /// By whom; none in plans that were stored before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) applied_by: Option<String>,
 }
 
 /// A named list: its ids are a blob.
@@ -67,6 +72,9 @@ pub(crate) struct StoredPlan {
 pub(crate) struct StoredList {
     pub(crate) hash: String,
     pub(crate) ids: usize,
+    /// Who uploaded it; none for lists that were stored before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) put_by: Option<String>,
 }
 
 /// The version of a service outside any order, where an order changed it.
@@ -212,6 +220,7 @@ impl State {
             "plan" => drop(entry.plans.insert(name, Arc::new(read(key, bytes)?))),
             "list" => drop(entry.lists.insert(name, read(key, bytes)?)),
             "baseline" => drop(entry.baselines.insert(name, read(key, bytes)?)),
+            "freeze" => entry.freeze = Some(Arc::new(read(key, bytes)?)),
             _ => return Err(unreadable("its kind is unknown")),
         }
         Ok(())
@@ -273,6 +282,7 @@ impl TenantState {
             plans: BTreeMap::new(),
             lists: BTreeMap::new(),
             baselines: BTreeMap::new(),
+            freeze: None,
             published: None,
         }
     }
@@ -362,6 +372,17 @@ impl<'a> Draft<'a> {
         self.txn.appends.push((record.number, record.line().into_bytes()));
     }
 
+    /// Writes down that the wall clock does not show the time that it should.
+    pub(crate) fn record_jump(&mut self, before: Timestamp) {
+        self.record(Deed {
+            actor: Actor::daemon(),
+            action: "clock.jump",
+            object: "the wall clock".to_owned(),
+            before: shown(&before),
+            after: shown(&self.now),
+        });
+    }
+
     /// The end of drafting.
     pub(crate) fn finish(mut self) -> Result<Drafted, ActionError> {
         if !self.txn.appends.is_empty() {
@@ -390,6 +411,11 @@ pub(crate) fn list_key(tenant: &str, name: &str) -> String {
 /// The key of a service's baseline.
 pub(crate) fn baseline_key(tenant: &str, service: &str) -> String {
     format!("baseline/{tenant}/{service}")
+}
+
+/// The key of a tenant's stopped line.
+pub(crate) fn freeze_key(tenant: &str) -> String {
+    format!("freeze/{tenant}")
 }
 
 /// The key of what was published last for a tenant.

@@ -1,7 +1,12 @@
 //! What the API shows. Every field says what was observed, and nothing more.
 
+mod gates;
 mod orders;
 
+pub use gates::{
+    ApprovalView, ApprovedView, FreezeView, NextStageView, RetentionView, WaitsView, WindowView,
+};
+pub(crate) use orders::TenantSeen;
 pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 
 use crate::audit::Head;

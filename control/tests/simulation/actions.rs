@@ -167,7 +167,7 @@ impl Action {
     /// Asks the daemon, with a key by which it knows the request again.
     pub fn ask(&self, daemon: &Daemon, once: Option<Once>) -> Result<Done, ActionError> {
         let actor = Actor { name: OPERATOR.to_owned(), reason: "simulated".to_owned() };
-        let terms = |if_match| Terms { if_match, once };
+        let terms = |if_match| Terms { if_match, once, ..Terms::default() };
         match self.clone() {
             Self::ApplyPlan { text, .. } => daemon.apply_plan(&text, terms(None), actor).map(Done::of),
             Self::DeletePlan { tenant, name } => {

@@ -25,7 +25,11 @@ impl Memory {
             let mut order = json!(daemon.order(summary.id).unwrap());
             // What changes with the proxies and with time alone.
             order["convergence"] = Value::Null;
+            order["waitsFor"] = Value::Null;
             order["stage"]["holdLeftSeconds"] = Value::Null;
+            for service in order["services"].as_array_mut().unwrap() {
+                (service["converged"], service["total"]) = (Value::Null, Value::Null);
+            }
             all.insert(format!("order {}", summary.id), order.to_string());
         }
         for plan in daemon.plans() {

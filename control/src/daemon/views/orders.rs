@@ -1,11 +1,13 @@
 //! What the API shows of orders.
 
-use crate::daemon::LAGGARD_GRACE;
-use graylane_order::{Order, Phase, Seen, TimelineEntry};
+use crate::daemon::views::gates::{ApprovalView, NextStageView, RetentionView, WaitsView};
+use crate::daemon::{FreezeView, LAGGARD_GRACE};
+use graylane_order::{Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
 use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An order as it stands.
@@ -23,8 +25,27 @@ pub struct OrderView {
     /// `AwaitingApproval`, `Running`, `Paused`, `Retained`, `RollingBack`, `RolledBack` or `Finished`.
     #[schema(value_type = String)]
     pub phase: Phase,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub phase_since: Timestamp,
+    /// What stands now, which approvals name: what was started, and the scopes that it was adjusted to since.
+    pub standing_hash: String,
+    /// The people whose work this is, who do not approve it.
+    pub authors: Vec<String>,
+    /// The names of all stages.
+    pub stages: Vec<String>,
     /// The current stage.
     pub stage: StageView,
+    /// The stage that comes next, if one does.
+    pub next_stage: Option<NextStageView>,
+    /// The approvals that hold, those of stages that were entered among them.
+    pub approvals: Vec<ApprovalView>,
+    /// The next thing that it waits for; none when it goes on at once, or came to its end.
+    pub waits_for: Option<WaitsView>,
+    /// How long the old version is kept, once all stages are done and if the plan says so.
+    pub retention: Option<RetentionView>,
+    /// The tenant's stopped line, while it is.
+    pub freeze: Option<FreezeView>,
     /// Its services in the plan's order.
     pub services: Vec<ServiceView>,
     /// How far the tenant's published rules got.
@@ -51,6 +72,8 @@ pub struct OrderSummary {
     pub phase: Phase,
     /// The current stage.
     pub stage: StageSummary,
+    /// The next thing that it waits for; none when it goes on at once, or came to its end.
+    pub waits_for: Option<WaitsView>,
     /// How far the tenant's published rules got.
     pub convergence: Convergence,
     /// Grows with each change.
@@ -102,6 +125,13 @@ pub struct ServiceView {
     pub stage: Option<String>,
     /// Whether it was rolled back.
     pub rolled_back: bool,
+    /// How its gray version does: `Unknown`, `Healthy` or `Faulty`.
+    #[schema(value_type = String)]
+    pub health: Health,
+    /// Proxies that run the rules that the service should have.
+    pub converged: usize,
+    /// Proxies that should.
+    pub total: usize,
 }
 
 /// How far a revision got: three figures, each as it was observed.
@@ -120,10 +150,22 @@ pub struct Convergence {
     pub total: usize,
 }
 
+/// What the orders of a tenant see at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct TenantSeen {
+    pub(crate) convergence: Convergence,
+    pub(crate) sight: Sight,
+    /// The tenant's stopped line, while it is.
+    pub(crate) freeze: Option<Arc<Freeze>>,
+    /// When that was.
+    pub(crate) at: Timestamp,
+}
+
 // === impl OrderView ===
 
 impl OrderView {
-    pub(crate) fn new(order: &Order, convergence: Convergence, now: Timestamp) -> Self {
+    pub(crate) fn new(order: &Order, seen: &TenantSeen) -> Self {
+        let TenantSeen { convergence, sight, ref freeze, at: now } = *seen;
         let stages = &order.plan.spec.stages;
         let stage_name = |number: usize| stages.get(number).map(|stage| stage.name.clone());
         let services = order.plan.spec.services.iter().map(|service| {
@@ -134,6 +176,9 @@ impl OrderView {
                 gray: service.gray.clone(),
                 stage: state.stages_entered.checked_sub(1).and_then(stage_name),
                 rolled_back: state.rolled_back,
+                health: state.health,
+                converged: convergence.converged,
+                total: convergence.total,
             }
         });
         let stage = StageView {
@@ -153,7 +198,16 @@ impl OrderView {
             plan: order.plan.metadata.name.clone(),
             content_hash: order.content_hash.clone(),
             phase: order.phase,
+            phase_since: order.phase_since,
+            standing_hash: order.standing_hash().to_owned(),
+            authors: order.authors.iter().cloned().collect(),
+            stages: stages.iter().map(|stage| stage.name.clone()).collect(),
             stage,
+            next_stage: NextStageView::of(order, now),
+            approvals: order.approvals.iter().map(|approval| ApprovalView::new(order, approval)).collect(),
+            waits_for: order.waits_for(sight, now).map(WaitsView::from),
+            retention: RetentionView::of(order),
+            freeze: freeze.as_ref().map(|freeze| FreezeView::new(order.tenant(), freeze)),
             services: services.collect(),
             convergence,
             timeline: order.timeline.clone(),
@@ -165,7 +219,8 @@ impl OrderView {
 // === impl OrderSummary ===
 
 impl OrderSummary {
-    pub(crate) fn new(order: &Order, convergence: Convergence) -> Self {
+    pub(crate) fn new(order: &Order, seen: &TenantSeen) -> Self {
+        let TenantSeen { convergence, sight, at: now, .. } = *seen;
         let stage = StageSummary {
             name: order.current_stage().map(|stage| stage.name.clone()).unwrap_or_default(),
             number: order.stage + 1,
@@ -177,6 +232,7 @@ impl OrderSummary {
             plan: order.plan.metadata.name.clone(),
             phase: order.phase,
             stage,
+            waits_for: order.waits_for(sight, now).map(WaitsView::from),
             convergence,
             version: order.version,
         }

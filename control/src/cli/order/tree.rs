@@ -1,0 +1,134 @@
+//! An order as a tree, for people.
+
+use crate::daemon::{ApprovedView, NextStageView, OrderView, ServiceView, WindowView};
+use graylane_order::{Health, Phase};
+
+/// Characters of a hash that tell it from others.
+const SHORT_HASH: usize = 12;
+
+/// A line and what stands below it.
+struct Branch {
+    line: String,
+    below: Vec<Branch>,
+}
+
+/// The order as a tree.
+pub(super) fn tree(order: &OrderView) -> String {
+    let OrderView { id, tenant, plan, phase, phase_since, version, .. } = order;
+    let root = format!(
+        "order {id} of plan {plan}, tenant {tenant}: {phase} since {phase_since} (version {version})"
+    );
+    let mut below = Vec::new();
+    if let Some(waits) = &order.waits_for {
+        below.push(Branch::leaf(format!("waits for {}, since {}", waits.what, waits.since)));
+    }
+    if let Some(freeze) = &order.freeze {
+        let reason = if freeze.reason.is_empty() { String::new() } else { format!(": {}", freeze.reason) };
+        below.push(Branch::leaf(format!("line stopped by {} since {}{reason}", freeze.by, freeze.since)));
+    }
+    below.push(Branch::leaf(format!("stages: {}", stages(order))));
+    below.push(stage(order));
+    below.extend(order.next_stage.as_ref().filter(|next| next.has_gate()).map(|next| gate(order, next)));
+    let seen = &order.convergence;
+    below.push(Branch::leaf(format!(
+        "revision {}: acknowledged {}/{total}, applied {}/{total}",
+        seen.wanted,
+        seen.acknowledged,
+        seen.applied,
+        total = seen.total
+    )));
+    if let Some(kept) = order.retention.as_ref().filter(|_| *phase == Phase::Retained) {
+        below.push(Branch::leaf(format!(
+            "the old version is kept until {}, then: {}",
+            kept.until, kept.at_end
+        )));
+    }
+    if let Some(last) = order.timeline.last() {
+        below.push(Branch::leaf(format!("last: {} by {}: {}", last.at, last.actor.name, last.what)));
+    }
+    Branch { line: root, below }.render()
+}
+
+/// All stages: which are done, which is the current one, and which are to come.
+fn stages(order: &OrderView) -> String {
+    let is_over = matches!(order.phase, Phase::Retained | Phase::Finished);
+    let has_begun = order.services.iter().any(|service| service.stage.is_some());
+    let mark = |number: usize| match number {
+        number if number < order.stage.number || is_over => "✓",
+        number if number == order.stage.number && has_begun => "●",
+        _ => "○",
+    };
+    let stages = order.stages.iter().enumerate().map(|(at, name)| format!("{} {name}", mark(at + 1)));
+    stages.collect::<Vec<_>>().join("  ")
+}
+
+fn stage(order: &OrderView) -> Branch {
+    let stage = &order.stage;
+    let hold = match stage.hold_left_seconds {
+        0 => String::new(),
+        seconds => format!(", to be held for {seconds} s more"),
+    };
+    let line = format!("stage {} ({} of {}) since {}{hold}", stage.name, stage.number, stage.of, stage.since);
+    Branch { line, below: order.services.iter().map(|found| service(order, found)).collect() }
+}
+
+fn service(order: &OrderView, service: &ServiceView) -> Branch {
+    let ServiceView { name, stable, gray, stage, rolled_back, health, converged, total } = service;
+    let state = match (rolled_back, order.phase, stage) {
+        (true, ..) => "rolled back".to_owned(),
+        (false, Phase::Finished, _) => format!("{gray} is the baseline"),
+        (false, _, Some(stage)) => format!("in stage {stage}"),
+        (false, _, None) => "not entered".to_owned(),
+    };
+    let health = match health {
+        Health::Unknown => String::new(),
+        known => format!(", {known}"),
+    };
+    Branch::leaf(format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}"))
+}
+
+fn gate(order: &OrderView, next: &NextStageView) -> Branch {
+    let approvals = next.approvals.iter().map(|ApprovedView { role, count, by }| {
+        let names = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        Branch::leaf(format!("approval by {role}: {} of {count}{names}", by.len()))
+    });
+    let window = next.window.as_ref().map(|WindowView { open, opens }| {
+        let state = if *open { "open" } else { "shut" };
+        let opens = opens.map(|at| format!(", opens next at {at}")).unwrap_or_default();
+        Branch::leaf(format!("window: {state}{opens}"))
+    });
+    let content = order.standing_hash.get(..SHORT_HASH).unwrap_or(&order.standing_hash);
+    let line = format!("next: {} ({} of {}), content {content}", next.name, next.number, order.stage.of);
+    Branch { line, below: approvals.chain(window).collect() }
+}
+
+// === impl NextStageView ===
+
+impl NextStageView {
+    fn has_gate(&self) -> bool {
+        !self.approvals.is_empty() || self.window.is_some()
+    }
+}
+
+// === impl Branch ===
+
+impl Branch {
+    fn leaf(line: String) -> Self {
+        Self { line, below: Vec::new() }
+    }
+
+    fn render(&self) -> String {
+        let mut lines = vec![self.line.clone()];
+        self.grow(&mut lines, "");
+        lines.join("\n")
+    }
+
+    fn grow(&self, lines: &mut Vec<String>, trunk: &str) {
+        let last = self.below.len().saturating_sub(1);
+        for (at, branch) in self.below.iter().enumerate() {
+            let (joint, more) = if at == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            lines.push(format!("{trunk}{joint}{}", branch.line));
+            branch.grow(lines, &format!("{trunk}{more}"));
+        }
+    }
+}
