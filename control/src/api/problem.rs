@@ -72,9 +72,14 @@ impl From<ActionError> for Problem {
             ActionError::Stale { .. } => (S::PRECONDITION_FAILED, "stale version"),
             ActionError::KeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency key reused"),
             ActionError::TooMany { .. } => (S::CONFLICT, "limit reached"),
-            ActionError::Refused(Refused::UnknownService { .. } | Refused::Reason { .. }) => {
-                (S::UNPROCESSABLE_ENTITY, "invalid")
+            ActionError::Refused(
+                Refused::UnknownService { .. } | Refused::Reason { .. } | Refused::Figures { .. },
+            ) => (S::UNPROCESSABLE_ENTITY, "invalid"),
+            ActionError::Refused(Refused::Author { .. } | Refused::Role { .. }) => {
+                (S::FORBIDDEN, "not theirs to approve")
             }
+            ActionError::Refused(Refused::OtherContent { .. }) => (S::PRECONDITION_FAILED, "other content"),
+            ActionError::Refused(Refused::Frozen { .. }) => (S::CONFLICT, "line stopped"),
             ActionError::Refused(_) => (S::CONFLICT, "refused in this phase"),
             ActionError::Rules { .. } => (S::UNPROCESSABLE_ENTITY, "rules cannot be compiled"),
             ActionError::TenantChanged { .. } => (S::CONFLICT, "tenant changed"),

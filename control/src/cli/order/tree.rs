@@ -23,7 +23,7 @@ pub(super) fn tree(order: &OrderView) -> String {
         below.push(Branch::leaf(format!("waits for {}, since {}", waits.what, waits.since)));
     }
     if let Some(freeze) = &order.freeze {
-        let reason = if freeze.reason.is_empty() { String::new() } else { format!(": {}", freeze.reason) };
+        let reason = because(&freeze.reason);
         below.push(Branch::leaf(format!("line stopped by {} since {}{reason}", freeze.by, freeze.since)));
     }
     below.push(Branch::leaf(format!("stages: {}", stages(order))));
@@ -44,9 +44,14 @@ pub(super) fn tree(order: &OrderView) -> String {
         )));
     }
     if let Some(last) = order.timeline.last() {
-        below.push(Branch::leaf(format!("last: {} by {}: {}", last.at, last.actor.name, last.what)));
+        let reason = because(&last.actor.reason);
+        below.push(Branch::leaf(format!("last: {} by {}: {}{reason}", last.at, last.actor.name, last.what)));
     }
     Branch { line: root, below }.render()
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }
 
 /// All stages: which are done, which is the current one, and which are to come.
