@@ -5,10 +5,14 @@
 mod daemon;
 
 use daemon::{Daemon, run};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
-use std::process::Output;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Output};
 
 const PLAN: &str = r"
 apiVersion: graylane.dev/v1alpha1
@@ -248,4 +252,39 @@ fn the_walk_of_a_serial_order_is_as_it_was_recorded() {
         fs::write(file, &desk.walk).unwrap();
     }
     assert_eq!(desk.walk, fs::read_to_string(file).unwrap(), "set UPDATE_SURFACE=1 to record it again");
+}
+
+#[test]
+fn an_order_that_is_watched_on_a_terminal_is_a_tree_that_stays_in_its_place() {
+    let desk = Desk::open().started();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let screen = OpenOptions::new().write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
+    command.args(["--server", &desk.daemon.server, "order", "get", "1", "--watch", "--token-file"]);
+    let mut watching = command.arg(desk.dir.path().join("sun")).stdout(screen).spawn().unwrap();
+    drop(command);
+    // A terminal whose last writer is gone answers a reader with an error.
+    let mut shown = File::from(terminal);
+    let mut text = Vec::new();
+    let mut read_until = |wanted: &str| {
+        let mut part = [0; 4_096];
+        while !String::from_utf8_lossy(&text).contains(wanted) {
+            let count = shown.read(&mut part).unwrap_or_default();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&text));
+            text.extend_from_slice(&part[..count]);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let before = read_until("└─ last");
+    assert!(
+        before.contains("waits for `order advance` to stage \"pilot-branch\"") && !before.contains('\x1b')
+    );
+    desk.json("lin", &["order", "rollback", "1"], "");
+    let after = read_until("rolled back everywhere");
+    let lines = before.lines().count();
+    assert!(after.contains(&format!("\x1b[{lines}F\x1b[Jorder 1 of plan")), "{after:?}");
+    assert!(watching.wait().unwrap().success(), "it ends with the order");
 }

@@ -5,14 +5,14 @@ use super::tree::tree;
 use crate::cli::output::print;
 use crate::cli::{CliError, Session};
 use crate::daemon::OrderView;
+use console::{Term, truncate_str};
 use graylane_order::Phase;
-use std::io::{IsTerminal as _, stdout};
 use std::thread::sleep;
 
 /// Shows an order again each time it changes: on a terminal in the place of the tree before, and else one after the other.
 pub(super) fn watch(session: &Session, id: u64) -> Result<(), CliError> {
-    let in_place = session.is_text() && stdout().is_terminal();
-    let mut shown = Shown { text: String::new(), state: String::new(), in_place };
+    let terminal = Some(Term::stdout()).filter(|terminal| session.is_text() && terminal.is_term());
+    let mut shown = Shown { text: String::new(), state: String::new(), terminal };
     loop {
         let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
         shown.show(session, &order)?;
@@ -27,7 +27,14 @@ pub(super) fn watch(session: &Session, id: u64) -> Result<(), CliError> {
 struct Shown {
     text: String,
     state: String,
-    in_place: bool,
+    /// Where it stays in its place.
+    terminal: Option<Term>,
+}
+
+/// The text with lines that a terminal does not wrap, so that as many are there as are taken off again.
+fn fitted(text: &str, terminal: &Term) -> String {
+    let columns = usize::from(terminal.size().1);
+    text.lines().map(|line| truncate_str(line, columns, "…")).collect::<Vec<_>>().join("\n")
 }
 
 // === impl Shown ===
@@ -38,7 +45,8 @@ impl Shown {
             true => tree(order),
             false => serde_json::to_string(order).unwrap_or_default(),
         };
-        if self.in_place {
+        if let Some(terminal) = &self.terminal {
+            let text = fitted(&text, terminal);
             if text != self.text {
                 print(&format_args!("{}{text}", self.wipe()))?;
             }
