@@ -10,7 +10,7 @@ use crate::table::Table;
 /// What was measured, and every measurement of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Samples {
-    what: &'static str,
+    what: String,
     meaning: &'static str,
     times: Vec<Duration>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Samples {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
     /// What was measured.
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     /// What that means, for people.
     #[serde(skip)]
     pub(crate) meaning: &'static str,
@@ -40,8 +40,8 @@ pub(crate) struct Row {
 
 impl Samples {
     /// No measurement yet of `what`.
-    pub(crate) fn new(what: &'static str, meaning: &'static str) -> Self {
-        Self { what, meaning, times: Vec::new() }
+    pub(crate) fn new(what: impl Into<String>, meaning: &'static str) -> Self {
+        Self { what: what.into(), meaning, times: Vec::new() }
     }
 
     /// One more measurement.
@@ -57,7 +57,7 @@ impl Samples {
             quantile_ms(&sorted, percent).with_context(|| format!("{}: nothing was measured", self.what))
         };
         Ok(Row {
-            what: self.what,
+            what: self.what.clone(),
             meaning: self.meaning,
             n: sorted.len(),
             median_ms: at(50)?,

@@ -81,7 +81,8 @@ impl Filter {
     /// When a part does not start, an answer is wrong, a request fails during a reload, or a report cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
         cores::check()?;
-        let machine = Machine::here();
+        let mut machine = Machine::here();
+        machine.add_envoy();
         let scale = if self.quick { Scale::QUICK } else { Scale::FULL };
         let run = Run::new(scale)?;
         let costs = run.costs(PINNED, scale.sizes, scale.effort)?;

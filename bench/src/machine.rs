@@ -18,8 +18,6 @@ impl Machine {
     /// Looks around. To be called before anything is started, so that the load is that of others.
     pub(crate) fn here() -> Self {
         let cores = thread::available_parallelism().map_or(0, usize::from);
-        let envoy =
-            places::envoy().map_or_else(|_| unknown(), |envoy| said(Command::new(envoy).arg("--version")));
         let facts = vec![
             ("measured on", jiff::Timestamp::now().strftime("%F").to_string()),
             ("commit of the tree", commit()),
@@ -27,7 +25,6 @@ impl Machine {
             ("memory", memory().unwrap_or_else(unknown)),
             ("kernel", said(Command::new("uname").arg("-sr"))),
             ("load before, 1 minute", load().unwrap_or_else(unknown)),
-            ("Envoy", envoy_version(&envoy).unwrap_or(envoy)),
             ("compiler", said(Command::new("rustc").arg("--version"))),
             (
                 "profile",
@@ -35,6 +32,13 @@ impl Machine {
             ),
         ];
         Self { facts }
+    }
+
+    /// Adds the version of the proxies, where there are some.
+    pub(crate) fn add_envoy(&mut self) {
+        let envoy =
+            places::envoy().map_or_else(|_| unknown(), |envoy| said(Command::new(envoy).arg("--version")));
+        self.facts.push(("Envoy", envoy_version(&envoy).unwrap_or(envoy)));
     }
 
     /// Adds which file system holds a folder: a durable write costs what it costs there.

@@ -1,5 +1,7 @@
 //! Benchmarks that check their own answers. `cargo xtask bench <name>` builds and runs one.
 
+mod api;
+mod control;
 mod figures;
 mod filter;
 mod machine;
@@ -21,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// What an action of the daemon takes until it is durable; start-up, reads and memory with 10,000 orders in the store
+    Control(control::Control),
     /// What a request costs in Envoy with each way to steer, by number of ids; memory, reloads, and time to be served
     Filter(filter::Filter),
     /// From an order's `advance` to the last proxy's ACK, and to the first steered request: daemon and three Envoys
@@ -29,6 +33,7 @@ enum Benchmark {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().benchmark {
+        Benchmark::Control(control) => control.run(),
         Benchmark::Filter(filter) => filter.run(),
         Benchmark::Push(push) => push.run(),
     };

@@ -1,6 +1,5 @@
 //! `push`: how long an advance takes to reach the proxies, and to steer a request there.
 
-pub(crate) mod api;
 pub(crate) mod release;
 pub(crate) mod round;
 
@@ -10,9 +9,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use graylane_wasm_tests::{Client, Envoy, Testbed, TestbedSettings, wait};
 
+use crate::api::Api;
 use crate::figures::{self, Samples};
 use crate::machine::Machine;
-use crate::push::api::Api;
 use crate::push::release::Release;
 use crate::push::round::{Round, Times, Trigger};
 use crate::report::{Destinations, Report};
@@ -64,6 +63,7 @@ impl Push {
     /// When a part does not start, an answer is wrong, or a report cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
         let mut machine = Machine::here();
+        machine.add_envoy();
         let testbed = start(ENVOYS)?;
         machine.add_file_system(testbed.daemon.folder());
         let pause = Duration::from_micros(self.pause_us);

@@ -11,11 +11,14 @@ use serde_json::Value;
 use crate::machine::Machine;
 use crate::table::Table;
 
+/// The name that stands for standard output where a file is named.
+const STDOUT: &str = "-";
+
 /// Where a report goes, beside standard output.
 #[derive(Args)]
 pub(crate) struct Destinations {
-    /// Write the figures to this file, as a list of rows
-    #[arg(long, value_name = "FILE")]
+    /// Write the figures to this file, as a list of rows; with no file, print them in place of the report
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STDOUT)]
     json: Option<PathBuf>,
     /// Write the report to bench/results, where the repository keeps it
     #[arg(long)]
@@ -58,9 +61,14 @@ impl Report {
     /// # Errors
     /// When a file cannot be written.
     pub(crate) fn publish(&self, destinations: &Destinations) -> Result<()> {
-        println!("{}", self.text());
-        if let Some(path) = &destinations.json {
-            write(path, &(serde_json::to_string_pretty(&self.rows)? + "\n"))?;
+        let json = || Ok::<_, serde_json::Error>(serde_json::to_string_pretty(&self.rows)? + "\n");
+        match &destinations.json {
+            Some(stdout) if stdout.as_os_str() == STDOUT => print!("{}", json()?),
+            Some(path) => {
+                println!("{}", self.text());
+                write(path, &json()?)?;
+            }
+            None => println!("{}", self.text()),
         }
         if destinations.record {
             let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
@@ -69,7 +77,7 @@ impl Report {
             for Chart { file, svg, .. } in &self.charts {
                 write(&results.join(file), svg)?;
             }
-            println!("recorded in bench/results/{}.md", self.name);
+            eprintln!("recorded in bench/results/{}.md", self.name);
         }
         Ok(())
     }

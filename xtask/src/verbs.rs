@@ -18,7 +18,7 @@ cargo xtask <verb>
   demo [--keep]  real Envoys, the daemon and two services: walk a release plan from tellers to the whole bank and back
   test           build everything and run all tests, also in V8 and through a real Envoy
   ci             the lints: format, clippy, licences and sources of crates, docs, the ceiling of the filter's size
-  bench <name>   a benchmark through real Envoys and the daemon, in release mode; `bench help` lists them
+  bench <name>   a benchmark of the real daemon, most through real Envoys, in release mode; `bench help` lists them
   bench rules    look-up, load, encode and compile up to a million ids, beside naive ways, and the look-up in V8
   fuzz [SECONDS] forged rule sets and configurations, thrown at the loaders: 60 seconds each unless said otherwise
   fuzz keep      bring the least of what the fuzzer found, and reaches as much, into rules/fuzz/corpus
@@ -163,10 +163,14 @@ fn bench(workshop: &Workshop, arguments: &[String]) -> Result<()> {
         return bench_rules(workshop);
     }
     let run = ["run", "--release", "--package", "graylane-bench", "--"];
-    let mut steps = Steps::new("bench", AfterFailure::Stop)
-        .then("wasm target", tools::ensure_wasm_target)
-        .then("Envoy", || envoy::ensure(workshop))
-        .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])));
+    let mut steps = Steps::new("bench", AfterFailure::Stop);
+    // The daemon's own figures need no proxy.
+    if arguments.first().is_none_or(|name| name != "control") {
+        steps = steps
+            .then("wasm target", tools::ensure_wasm_target)
+            .then("Envoy", || envoy::ensure(workshop))
+            .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])));
+    }
     if arguments.first().is_some_and(|name| name == "filter") {
         steps = steps.then("build the filters that it is compared with", || peers(workshop));
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use graylane_wasm_tests::{Client, Envoy};
 use serde::Serialize;
 
+use crate::api::Api;
 use crate::figures::{Row, Samples};
 use crate::filter::cores;
 use crate::filter::ids::Ids;
@@ -15,7 +16,6 @@ use crate::filter::reload::Changing;
 use crate::filter::requests::Requests;
 use crate::filter::stand::Stand;
 use crate::push;
-use crate::push::api::Api;
 use crate::push::release::Release;
 use crate::push::round::{Round, Trigger};
 

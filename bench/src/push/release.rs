@@ -5,7 +5,7 @@ use graylane_rules::limits::MAX_STAGES;
 use graylane_wasm_tests::{LEDGER_HOST, LOAN_HOST, wait};
 use serde_json::{Value, json};
 
-use crate::push::api::{Api, field};
+use crate::api::{Api, field};
 
 const PLAN: &str = "push";
 /// The named list that makes the rules larger.

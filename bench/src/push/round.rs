@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use graylane_wasm_tests::{Client, Daemon, LOAN_HOST, Request};
 
-use crate::push::api::{Api, field};
+use crate::api::{Api, field};
 use crate::push::release::Stage;
 
 /// When an observer gives up; then something is broken.

@@ -1,7 +1,7 @@
 //! The daemon's HTTP API, on kept connections.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -34,20 +34,33 @@ impl Api {
 
     /// Reads what stands at a path below `/api/v1`.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.agent.get(self.url(path)).call().with_context(|| format!("GET {path}"))?;
-        read(path, answer)
+        self.timed_get(path).map(|(_, value)| value)
+    }
+
+    /// [`Api::get`], and how long it took until the last byte of the answer was there.
+    pub(crate) fn timed_get(&self, path: &str) -> Result<(Duration, Value)> {
+        let url = self.url(path);
+        let begun = Instant::now();
+        read(path, begun, self.agent.get(url).call().with_context(|| format!("GET {path}"))?)
     }
 
     /// Posts to a path below `/api/v1`.
     pub(crate) fn post(&self, path: &str, content_type: &str, body: &str) -> Result<Value> {
+        self.timed_post(path, content_type, body).map(|(_, value)| value)
+    }
+
+    /// [`Api::post`], and how long it took until the last byte of the answer was there.
+    pub(crate) fn timed_post(&self, path: &str, content_type: &str, body: &str) -> Result<(Duration, Value)> {
         let call = self.agent.post(self.url(path)).header("content-type", content_type);
-        read(path, call.send(body).with_context(|| format!("POST {path}"))?)
+        let begun = Instant::now();
+        read(path, begun, call.send(body).with_context(|| format!("POST {path}"))?)
     }
 
     /// Puts to a path below `/api/v1`.
     pub(crate) fn put(&self, path: &str, content_type: &str, body: &str) -> Result<Value> {
         let call = self.agent.put(self.url(path)).header("content-type", content_type);
-        read(path, call.send(body).with_context(|| format!("PUT {path}"))?)
+        let answer = call.send(body).with_context(|| format!("PUT {path}"))?;
+        read(path, Instant::now(), answer).map(|(_, value)| value)
     }
 
     /// What each connected proxy acknowledged last.
@@ -68,9 +81,12 @@ pub(crate) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
     value.get(name).unwrap_or(&Value::Null)
 }
 
-fn read(path: &str, answer: ureq::http::Response<ureq::Body>) -> Result<Value> {
+/// The JSON of an answer, and the time from `begun` until it was all there.
+fn read(path: &str, begun: Instant, answer: ureq::http::Response<ureq::Body>) -> Result<(Duration, Value)> {
     let status = answer.status();
     let body = answer.into_body().read_to_string()?;
+    let took = begun.elapsed();
     ensure!(status.is_success(), "{path}: {status}: {body}");
-    serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))
+    let value = serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))?;
+    Ok((took, value))
 }
