@@ -238,7 +238,7 @@ impl Daemon {
                 sight_by_tenant.insert(tenant, self.tenant_seen(&known.state, tenant, &proxies).sight);
             }
             let seen = |tenant: &str| sight_by_tenant.get(&tenant.to_owned()).copied().unwrap_or_default();
-            let active = known.state.orders.values().filter(|order| order.is_active());
+            let active = known.state.orders.active();
             let moves = |order: &&Arc<Order>| {
                 let sight = seen(order.tenant());
                 order.step(Event::Observed(sight), now).is_ok_and(|(next, _)| next != ***order)
@@ -255,7 +255,7 @@ impl Daemon {
     /// Lets what has to last last as long as before, after the wall clock jumped, and writes the jump down.
     fn follow_clock(&self, by: SignedDuration) -> Result<(), ActionError> {
         self.change(|draft| {
-            let active = draft.state.orders.values().filter(|order| order.is_active()).cloned();
+            let active = draft.state.orders.active().cloned();
             for order in active.collect::<Vec<_>>() {
                 let (next, effects) = order.step(Event::ClockJumped { by }, draft.now)?;
                 draft.apply(Some(&order), next, &effects, "order.follow")?;

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// One numbered run of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +16,8 @@ use std::fmt;
 pub struct Order {
     /// Its number, counted from 1 over all tenants.
     pub id: u64,
-    /// The plan as it was when the order started.
-    pub plan: ReleasePlan,
+    /// The plan as it was when the order started. Orders of the same plan may share it.
+    pub plan: Arc<ReleasePlan>,
     /// What was started: the hash of plan and lists.
     pub content_hash: String,
     /// What stands now: the hash of what was started, and of every scope that it was adjusted to since. Empty while that is
@@ -66,7 +67,7 @@ pub struct Start {
     /// The number that it gets.
     pub id: u64,
     /// The checked plan.
-    pub plan: ReleasePlan,
+    pub plan: Arc<ReleasePlan>,
     /// The hash of plan and lists.
     pub content_hash: String,
     /// For each stage, the content hash of each named list in its scope, by the list's name.

@@ -13,6 +13,7 @@ use graylane_order::{Actor, Approved, Effect, Event, Health, Order, Phase, Refus
 use graylane_plan::{Advance, Approvals, Batch, FaultAction, RetentionEnd, Span};
 use orders::*;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// An order in each phase, as close to the end of its stage as it can be.
 fn in_phase(phase: Phase) -> Order {
@@ -31,7 +32,8 @@ fn in_phase(phase: Phase) -> Order {
         Phase::Finished => order = in_phase(Phase::Retained).step(finish(ALL), at(62)).unwrap().0,
         Phase::Paused => order = order.step(pause(), at(1)).unwrap().0,
         Phase::AwaitingApproval => {
-            order.plan.spec.stages[1].gate.approvals = vec![Approvals { role: "manager".into(), count: 2 }];
+            Arc::make_mut(&mut order.plan).spec.stages[1].gate.approvals =
+                vec![Approvals { role: "manager".into(), count: 2 }];
             order = order.step(advance(ALL), at(1)).unwrap().0;
         }
     }

@@ -45,7 +45,7 @@ impl Draft<'_> {
             let (revision, content_hash) = (loaded.revision(), loaded.content_hash());
             self.put(rules_key(tenant), &PublishedRecord { revision, content_hash, proxies })?;
         }
-        let Some(entry) = self.state.tenants.get_mut(tenant) else { return Ok(()) };
+        let Some(entry) = self.state.tenants.get_mut(tenant).map(Arc::make_mut) else { return Ok(()) };
         if !is_known || entry.published.is_none() {
             if is_known {
                 loaded = Daemon::load(tenant, encoded(last_revision)?)?;
@@ -125,7 +125,7 @@ impl State {
 
 /// The order's plan as it holds now: with the scopes that were adjusted, and with every list named by its content.
 pub(crate) fn as_it_holds(order: &Order) -> ReleasePlan {
-    let mut plan = order.plan.clone();
+    let mut plan = ReleasePlan::clone(&order.plan);
     for (number, stage) in plan.spec.stages.iter_mut().enumerate() {
         if let Some(scope) = order.adjusted.get(&number) {
             stage.scope = scope.clone();

@@ -47,8 +47,8 @@ impl Daemon {
             active: BTreeMap::new(),
             seen_by_tenant: seen_by_tenant.collect(),
         };
-        let active = known.state.orders.values().filter(|order| order.is_active());
-        look.active = active.map(|order| (order.id, Arc::new(look.summary(order)))).collect();
+        look.active =
+            known.state.orders.active().map(|order| (order.id, Arc::new(look.summary(order)))).collect();
         look
     }
 

@@ -98,11 +98,16 @@ impl Daemon {
                 return Err(ActionError::TooMany { what: "orders", limit: MAX_ORDERS, cure });
             }
             let id = draft.state.orders.keys().next_back().map_or(1, |last| last + 1);
+            // Most plans are taken as they are stored; then their orders share one.
+            let plan = match *taken.plan() == *stored.plan {
+                true => Arc::clone(&stored.plan),
+                false => Arc::new(taken.plan().clone()),
+            };
             let pinned = |stage: &StageSpec| draft.state.pinned(&tenant, &stage.scope);
             let (order, effects) = Order::start(
                 Start {
                     id,
-                    plan: taken.plan().clone(),
+                    plan,
                     content_hash: taken.content_hash().to_owned(),
                     lists_by_stage: stored.plan.spec.stages.iter().map(pinned).collect(),
                     authors: draft.state.authors(&tenant, &stored),

@@ -47,7 +47,7 @@ impl Daemon {
         let done = self.change_once(once, |draft| {
             let before = draft.state.plan(&tenant, &name).ok();
             check_version("the plan", draft.version(&key), if_match)?;
-            if unread.is_empty() && before.as_ref().is_some_and(|before| before.plan == plan) {
+            if unread.is_empty() && before.as_ref().is_some_and(|before| *before.plan == plan) {
                 return Ok((false, Vec::new()));
             }
             let mut problems = unread;
@@ -63,8 +63,11 @@ impl Daemon {
             }
             let entry = draft.state.tenant_mut(&tenant)?;
             check_count("plans", entry.plans.len(), MAX_PLANS, before.is_some())?;
-            let stored =
-                Arc::new(StoredPlan { plan, applied_at: draft.now, applied_by: Some(actor.name.clone()) });
+            let stored = Arc::new(StoredPlan {
+                plan: Arc::new(plan),
+                applied_at: draft.now,
+                applied_by: Some(actor.name.clone()),
+            });
             entry.plans.insert(name.clone(), Arc::clone(&stored));
             draft.put(key.clone(), &*stored)?;
             draft.record(Deed {
@@ -275,7 +278,7 @@ impl Known {
     }
 
     fn summary(&self, stored: &StoredPlan) -> PlanSummary {
-        let ReleasePlan { metadata, spec, .. } = &stored.plan;
+        let ReleasePlan { metadata, spec, .. } = &*stored.plan;
         PlanSummary {
             tenant: metadata.tenant.clone(),
             name: metadata.name.clone(),
@@ -320,9 +323,9 @@ impl State {
     /// The hosts that plans other than `plan`, active orders and baselines claim.
     fn host_claims(&self, tenant: &str, entry: &TenantState, plan: &str) -> BTreeMap<String, HostClaim> {
         let plans =
-            entry.plans.values().map(|stored| &stored.plan).filter(|other| other.metadata.name != plan);
+            entry.plans.values().map(|stored| &*stored.plan).filter(|other| other.metadata.name != plan);
         let plans = plans.map(|plan| (format!("plan {}", plan.metadata.name), plan));
-        let orders = self.active_orders(tenant).map(|order| (format!("order {}", order.id), &order.plan));
+        let orders = self.active_orders(tenant).map(|order| (format!("order {}", order.id), &*order.plan));
         let mut claims = BTreeMap::new();
         for (holder, plan) in plans.chain(orders) {
             for service in &plan.spec.services {
@@ -341,12 +344,13 @@ impl State {
     }
 
     pub(crate) fn tenant(&self, name: &str) -> Result<&TenantState, ActionError> {
-        self.tenants.get(name).ok_or_else(|| ActionError::not_found("tenant", name, self.tenants.keys()))
+        let found = self.tenants.get(name).map(Arc::as_ref);
+        found.ok_or_else(|| ActionError::not_found("tenant", name, self.tenants.keys()))
     }
 
     pub(crate) fn tenant_mut(&mut self, name: &str) -> Result<&mut TenantState, ActionError> {
         let not_found = ActionError::not_found("tenant", name, self.tenants.keys());
-        self.tenants.get_mut(name).ok_or(not_found)
+        self.tenants.get_mut(name).map(Arc::make_mut).ok_or(not_found)
     }
 
     pub(crate) fn plan(&self, tenant: &str, name: &str) -> Result<Arc<StoredPlan>, ActionError> {

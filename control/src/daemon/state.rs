@@ -1,5 +1,8 @@
 //! Everything the daemon knows, in memory as in the store.
 
+mod load;
+mod orders;
+
 use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
@@ -11,6 +14,7 @@ use graylane_plan::{ReleasePlan, Tenant};
 use graylane_rules::{IdSet, Rules};
 use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
+use orders::Orders;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,11 +32,12 @@ pub(crate) struct Known {
     pub(crate) answers: Answers,
 }
 
-/// All that actions read and change. A clone shares plans, orders, ids and rules.
+/// All that actions read and change. A clone shares tenants, orders, ids and rules.
 #[derive(Clone, Default)]
 pub(crate) struct State {
-    pub(crate) tenants: BTreeMap<String, TenantState>,
-    pub(crate) orders: BTreeMap<u64, Arc<Order>>,
+    /// A change copies the tenant that it touches.
+    pub(crate) tenants: BTreeMap<String, Arc<TenantState>>,
+    pub(crate) orders: Orders,
     /// The ids of every list that a tenant or an active order names, by content hash.
     pub(crate) ids_by_hash: BTreeMap<String, Arc<IdSet>>,
     /// The end of the audit log.
@@ -59,7 +64,7 @@ pub(crate) struct TenantState {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StoredPlan {
-    pub(crate) plan: ReleasePlan,
+    pub(crate) plan: Arc<ReleasePlan>,
     pub(crate) applied_at: Timestamp,
     /// By whom; none in plans that were stored before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,38 +126,6 @@ pub(crate) struct Draft<'a> {
 // === impl Known ===
 
 impl Known {
-    /// Reads everything from the store, except the rules, which are compiled again. Gives what was published, too.
-    pub(crate) fn load(store: &Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
-        let mut known = Self {
-            state: State::default(),
-            version_by_key: BTreeMap::new(),
-            revision: 0,
-            is_uncertain: false,
-            answers: Answers::default(),
-        };
-        let mut published = BTreeMap::new();
-        // In the order of keys, so a tenant does not come before its baselines: they wait for it.
-        let mut rest = Vec::new();
-        for (key, stored) in store.list("")? {
-            known.version_by_key.insert(key.clone(), stored.revision);
-            known.revision = known.revision.max(stored.revision);
-            match key.split_once('/') {
-                Some(("tenant", name)) => {
-                    let record: TenantRecord = read(&key, &stored.bytes)?;
-                    known.state.tenants.insert(name.to_owned(), TenantState::new(record.into_tenant(name)));
-                }
-                Some(("rules", name)) => drop(published.insert(name.to_owned(), read(&key, &stored.bytes)?)),
-                _ if Answers::owns(&key) => known.answers.load(&key, &stored.bytes)?,
-                _ if key == AUDIT_HEAD => known.state.audit = read(&key, &stored.bytes)?,
-                _ => rest.push((key, stored.bytes)),
-            }
-        }
-        known.state.find_audit_end(store.log_end()?);
-        rest.iter().try_for_each(|(key, bytes)| known.state.take(key, bytes))?;
-        known.state.load_ids(store)?;
-        Ok((known, published))
-    }
-
     /// The version of a value: the revision of the commit that wrote it. 0 when there is no such value.
     pub(crate) fn version(&self, key: &str) -> u64 {
         self.version_by_key.get(key).copied().unwrap_or_default()
@@ -203,54 +176,6 @@ impl Known {
 // === impl State ===
 
 impl State {
-    /// Takes in one stored value of a tenant, or an order.
-    fn take(&mut self, key: &str, bytes: &[u8]) -> Result<(), ActionError> {
-        let unreadable =
-            |message: &str| ActionError::Unreadable { key: key.to_owned(), message: message.into() };
-        let mut parts = key.splitn(3, '/');
-        let kind = parts.next().unwrap_or_default();
-        if kind == "order" {
-            let order: Order = read(key, bytes)?;
-            self.orders.insert(order.id, Arc::new(order));
-            return Ok(());
-        }
-        let (tenant, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_owned());
-        let entry = self.tenants.get_mut(tenant).ok_or_else(|| unreadable("its tenant is not there"))?;
-        match kind {
-            "plan" => drop(entry.plans.insert(name, Arc::new(read(key, bytes)?))),
-            "list" => drop(entry.lists.insert(name, read(key, bytes)?)),
-            "baseline" => drop(entry.baselines.insert(name, read(key, bytes)?)),
-            "freeze" => entry.freeze = Some(Arc::new(read(key, bytes)?)),
-            _ => return Err(unreadable("its kind is unknown")),
-        }
-        Ok(())
-    }
-
-    /// Goes on behind the last record, wherever that is: a log that was changed from outside must not stop a rollback,
-    /// and whoever verifies it finds the place.
-    fn find_audit_end(&mut self, last: u64) {
-        let head = &mut self.audit;
-        if head.number != last {
-            let expected = head.number;
-            tracing::error!(
-                expected,
-                last,
-                "the audit log was changed from outside; see `graylane audit verify`"
-            );
-            head.number = expected.max(last);
-        }
-    }
-
-    /// Brings the ids of every list that is named into memory.
-    fn load_ids(&mut self, store: &Store) -> Result<(), ActionError> {
-        for hash in self.hashes() {
-            let ids = graylane_plan::parse_list(&String::from_utf8_lossy(&store.blob(&hash)?));
-            let ids = ids.map_err(|problems| ActionError::Invalid { what: "stored list", problems })?;
-            self.ids_by_hash.insert(hash, Arc::new(ids));
-        }
-        Ok(())
-    }
-
     /// Forgets the ids of lists that nothing names any more, and gives their hashes.
     fn forget_ids(&mut self) -> Vec<String> {
         let hashes = self.hashes();
@@ -260,16 +185,17 @@ impl State {
     fn hashes(&self) -> std::collections::BTreeSet<String> {
         let of_tenants =
             self.tenants.values().flat_map(|tenant| tenant.lists.values().map(|list| &list.hash));
-        let active = self.orders.values().filter(|order| order.is_active());
         of_tenants
-            .chain(active.flat_map(|order| order.lists_by_stage.iter().flat_map(BTreeMap::values)))
+            .chain(
+                self.orders.active().flat_map(|order| order.lists_by_stage.iter().flat_map(BTreeMap::values)),
+            )
             .cloned()
             .collect()
     }
 
     /// The active orders of a tenant, oldest first.
     pub(crate) fn active_orders<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = &'a Arc<Order>> {
-        self.orders.values().filter(move |order| order.is_active() && order.tenant() == tenant)
+        self.orders.active().filter(move |order| order.tenant() == tenant)
     }
 }
 
@@ -350,8 +276,10 @@ impl<'a> Draft<'a> {
         });
         self.put(format!("tenant/{}", tenant.name), &TenantRecord::of(&tenant))?;
         match self.state.tenants.get_mut(&tenant.name) {
-            Some(entry) => entry.tenant = Arc::new(tenant),
-            None => drop(self.state.tenants.insert(tenant.name.clone(), TenantState::new(tenant))),
+            Some(entry) => Arc::make_mut(entry).tenant = Arc::new(tenant),
+            None => {
+                self.state.tenants.insert(tenant.name.clone(), Arc::new(TenantState::new(tenant)));
+            }
         }
         Ok(())
     }

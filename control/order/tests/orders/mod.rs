@@ -38,7 +38,7 @@ pub fn started(batch: Batch) -> Order {
 pub fn started_with(plan: ReleasePlan) -> Order {
     let start = Start {
         id: 7,
-        plan,
+        plan: plan.into(),
         content_hash: "h".into(),
         lists_by_stage: vec![BTreeMap::new(); 3],
         authors: ["chen".to_owned()].into(),
