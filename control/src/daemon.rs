@@ -35,10 +35,10 @@ use crate::audit::Record;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
-use crate::store::{Store, StoreError};
 use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
+use graylane_store::{Store, StoreError};
 use graylane_xds::ProxyStatus;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -68,7 +68,7 @@ const RECONNECT_GRACE: Duration = Duration::from_secs(30);
 /// Owns everything the daemon knows.
 pub struct Daemon {
     known: Mutex<Known>,
-    store: Store,
+    store: Arc<dyn Store>,
     config: Config,
     fleet: Arc<dyn Fleet>,
     clock: Arc<dyn Clock>,
@@ -77,6 +77,8 @@ pub struct Daemon {
     opened: Duration,
     /// The bell for those who watch: it counts commits.
     commits: watch::Sender<u64>,
+    /// Whether the store failed.
+    store_failed: watch::Sender<bool>,
 }
 
 // === impl Daemon ===
@@ -89,14 +91,14 @@ impl Daemon {
     /// When the store cannot be read, what it holds cannot be compiled, or the configuration has other headers for a
     /// tenant in use.
     pub fn open(
-        store: Store,
+        store: Arc<dyn Store>,
         config: Config,
         fleet: Arc<dyn Fleet>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ActionError> {
-        let (known, mut published) = Known::load(&store)?;
+        let (known, mut published) = Known::load(&*store)?;
         let opened = clock.elapsed();
-        let last_deed = last_deed(&store)?;
+        let last_deed = last_deed(&*store)?;
         let daemon = Self {
             known: Mutex::new(known),
             store,
@@ -106,6 +108,7 @@ impl Daemon {
             clock,
             opened,
             commits: watch::Sender::new(0),
+            store_failed: watch::Sender::new(false),
         };
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
@@ -151,6 +154,13 @@ impl Daemon {
         }
     }
 
+    /// Waits until the store fails. Only a new start can tell what is on disk then, so this process has to end.
+    pub async fn store_failure(&self) {
+        let mut failed = self.store_failed.subscribe();
+        // The sender is this daemon's own.
+        let _ = failed.wait_for(|failed| *failed).await;
+    }
+
     /// What the proxies do.
     #[must_use]
     pub fn proxies(&self) -> Vec<ProxyView> {
@@ -178,7 +188,9 @@ impl Daemon {
             false => None,
         };
         let drafted = draft.finish()?;
-        known.commit(drafted, &self.store)?;
+        let committed = known.commit(drafted, &*self.store);
+        self.store_failed.send_if_modified(|failed| !std::mem::replace(failed, known.is_uncertain()));
+        committed?;
         if let Some(publish) = prepared {
             publish();
         }
@@ -192,7 +204,7 @@ impl Daemon {
         once: Option<Once>,
         action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
     ) -> Result<Done<T>, ActionError> {
-        self.change(|draft| draft.once(once, &self.store, action))
+        self.change(|draft| draft.once(once, &*self.store, action))
     }
 
     /// How far the tenant's published rules got. Right after a start, proxies that were there at the last publish are
@@ -276,7 +288,7 @@ impl Daemon {
 }
 
 /// When the last record of the audit log was written, if it can be read.
-fn last_deed(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+fn last_deed(store: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
     let last = store.log(store.log_end()?.saturating_sub(1), 1)?;
     let record = last.first().and_then(|(_, line)| serde_json::from_slice::<Record>(line).ok());
     Ok(record.map(|record| record.at))

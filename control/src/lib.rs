@@ -1,8 +1,9 @@
 //! The control daemon `graylane` and its command line.
 //!
-//! [`daemon`] keeps plans and orders and publishes the rules that follow; [`store`] makes that last, and [`audit`] tells
-//! who did it, which [`caller`] knows; [`api`] and [`cli`] are the two ways in. What a plan means is in `graylane-plan`, how an order moves in `graylane-order`, how proxies get
-//! their rules in `graylane-xds`, and how a request is decided in `graylane-rules`.
+//! [`daemon`] keeps plans and orders and publishes the rules that follow; the store makes that last, and [`audit`] tells
+//! who did it, which [`caller`] knows; [`api`] and [`cli`] are the two ways in. What a plan means is in
+//! `graylane-plan`, how an order moves in `graylane-order`, how everything lasts in `graylane-store`, how proxies get their
+//! rules in `graylane-xds`, and how a request is decided in `graylane-rules`.
 
 pub mod api;
 pub mod audit;
@@ -12,4 +13,3 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod fleet;
-pub mod store;

@@ -7,6 +7,7 @@ mod daemon;
 mod lists;
 
 use daemon::{Daemon, run};
+use graylane_store::{RedbStore, Store as _};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -299,7 +300,7 @@ fn a_list_that_nothing_names_any_more_leaves_no_ids_behind() {
         daemon.json(&["list", "put", "branches", "-f", "-"], ids);
     }
     daemon.kill();
-    let store = graylane::store::Store::open(data.path()).unwrap();
+    let store = RedbStore::open(data.path()).unwrap();
     let hash = |ids: &str| graylane_plan::list_hash(&graylane_plan::parse_list(ids).unwrap());
     assert_eq!(store.blob(&hash("B3")).unwrap(), b"B3\n");
     assert!(store.blob(&hash("B1")).is_err() && store.blob(&hash("B2")).is_err());

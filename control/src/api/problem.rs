@@ -1,12 +1,12 @@
 //! Problem details, after RFC 9457.
 
 use crate::daemon::{ActionError, ProblemView};
-use crate::store::StoreError;
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use graylane_order::Refused;
+use graylane_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -85,6 +85,8 @@ impl From<ActionError> for Problem {
             ActionError::TenantChanged { .. } => (S::CONFLICT, "tenant changed"),
             ActionError::Publish(_) => (S::UNPROCESSABLE_ENTITY, "cannot be published"),
             ActionError::Store(StoreError::Conflict { .. }) => (S::CONFLICT, "changed in the meantime"),
+            ActionError::Store(StoreError::Full { .. }) => (S::INSUFFICIENT_STORAGE, "store full"),
+            ActionError::Store(StoreError::TooLarge { .. }) => (S::UNPROCESSABLE_ENTITY, "too large"),
             ActionError::Store(_) => (S::SERVICE_UNAVAILABLE, "store failed"),
             ActionError::Unloadable { .. } | ActionError::Unreadable { .. } => {
                 (S::INTERNAL_SERVER_ERROR, "internal error")

@@ -5,9 +5,9 @@ use crate::cli::CliError;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::store::Store;
 use anyhow::Context as _;
 use clap::Args;
+use graylane_store::RedbStore;
 use graylane_xds::{FilterSettings, Xds};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -56,9 +56,10 @@ impl Serve {
         if tokens.is_empty() && !self.http.ip().is_loopback() {
             tracing::warn!(http = %self.http, "everybody who reaches the API may do everything; see `graylane token`");
         }
-        let store = Store::open(&self.data)?;
+        let store = RedbStore::open(&self.data)?;
         let xds = Xds::new(FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() });
-        let daemon = Daemon::open(store, config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
+        let daemon =
+            Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);
         let changes = xds.changes();
 
@@ -78,10 +79,15 @@ impl Serve {
         let mut http =
             tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
-        let mut observer = tokio::spawn(async move { daemon.observe(changes).await });
+        let observed = Arc::clone(&daemon);
+        let mut observer = tokio::spawn(async move { observed.observe(changes).await });
 
         let ended = tokio::select! {
             signal = terminated() => signal,
+            () = daemon.store_failure() => Err(anyhow::anyhow!(
+                "the store failed; nothing is taken any more, as nobody knows what is on disk: see the error above, mend the \
+                 disk and start again"
+            )),
             ended = &mut http => Err(unexpected("the HTTP server", ended.map(Ok::<(), Infallible>))),
             ended = &mut xds => Err(unexpected("the xDS server", ended)),
             ended = &mut observer => Err(unexpected("the order observer", ended.map(Ok::<(), Infallible>))),

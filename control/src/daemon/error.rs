@@ -1,9 +1,9 @@
 //! Why the daemon does not do what it was asked.
 
-use crate::store::StoreError;
 use graylane_order::Refused;
 use graylane_plan::Problem;
 use graylane_rules::EncodeError;
+use graylane_store::StoreError;
 use graylane_xds::PublishError;
 use thiserror::Error;
 

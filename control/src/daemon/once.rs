@@ -5,7 +5,7 @@
 
 use crate::daemon::ActionError;
 use crate::daemon::state::{Draft, read};
-use crate::store::Store;
+use graylane_store::Store;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -181,13 +181,13 @@ impl Draft<'_> {
     pub(crate) fn once<T: Serialize + DeserializeOwned>(
         &mut self,
         once: Option<Once>,
-        store: &Store,
+        store: &dyn Store,
         action: impl FnOnce(&mut Self) -> Result<T, ActionError>,
     ) -> Result<Done<T>, ActionError> {
         let Some(once) = once else { return action(self).map(|value| Done { value, is_repeat: false }) };
         if self.answers().knows(&once, self.now)? {
-            let stored = store.list(&once.place)?;
-            let bytes = stored.first().map(|(_, stored)| stored.bytes.as_slice()).unwrap_or_default();
+            let stored = store.get(&once.place)?;
+            let bytes = stored.as_ref().map(|stored| stored.bytes.as_slice()).unwrap_or_default();
             let Record { outcome, .. } = read::<Record<T>>(&once.place, bytes)?;
             return Ok(Done { value: outcome, is_repeat: true });
         }

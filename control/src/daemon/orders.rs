@@ -4,7 +4,7 @@ use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{State, StoredPlan};
 use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms};
-use graylane_order::{Actor, Approve, Event, Health, Order, Start};
+use graylane_order::{Actor, Approve, Event, Health, Order, Phase, Start};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,6 +136,7 @@ impl Daemon {
         let done = self.change_once(once, |draft| {
             let order = draft.state.order(id)?;
             check_version(&format!("order {id}"), order.version, if_match)?;
+            draft.is_rescue = action.is_always_allowed();
             if !action.is_always_allowed() {
                 draft.check_not_frozen(order.tenant(), &roles)?;
             }
@@ -203,6 +204,7 @@ impl Daemon {
             let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
             let (next, effects) = order.step(Event::Observed(sight), draft.now)?;
             if next != *order {
+                draft.is_rescue = [&*order, &next].iter().any(|order| order.phase == Phase::RollingBack);
                 draft.apply(Some(&order), next, &effects, "order.follow")?;
             }
             Ok(())
@@ -227,7 +229,7 @@ impl OrderAction {
         }
     }
 
-    /// Whether it is possible while the tenant's line is stopped: going back is, and saying what is seen.
+    /// Whether it is possible while the tenant's line is stopped, and on a full disk: going back is, and saying what is seen.
     const fn is_always_allowed(&self) -> bool {
         matches!(self, Self::Rollback { .. } | Self::Health { .. })
     }

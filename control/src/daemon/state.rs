@@ -7,11 +7,11 @@ use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
-use crate::store::{Store, StoreError, Transaction};
 use bytes::Bytes;
 use graylane_order::{Actor, Freeze, Order};
 use graylane_plan::{ReleasePlan, Tenant};
 use graylane_rules::{IdSet, Rules};
+use graylane_store::{Store, StoreError, Transaction};
 use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use orders::Orders;
@@ -26,6 +26,8 @@ pub(crate) struct Known {
     version_by_key: BTreeMap<String, u64>,
     /// The revision of the last commit.
     revision: u64,
+    /// The epoch in which this daemon writes.
+    epoch: u64,
     /// Whether a write failed, so that the store may hold what this does not say.
     is_uncertain: bool,
     /// What was done by a key that may come again.
@@ -121,6 +123,8 @@ pub(crate) struct Draft<'a> {
     kept: Option<Kept>,
     /// Whether the rules of some tenant changed.
     pub(crate) has_new_rules: bool,
+    /// Whether this is for going back: it may use the room that the store keeps for that.
+    pub(crate) is_rescue: bool,
 }
 
 // === impl Known ===
@@ -136,13 +140,18 @@ impl Known {
         self.revision
     }
 
+    /// Whether a write failed, so that only a new start can tell what is on disk.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.is_uncertain
+    }
+
     /// The revision of the commit that wrote an order.
     pub(crate) fn order_revision(&self, id: u64) -> u64 {
         self.version(&order_key(id))
     }
 
     /// Writes what a draft changed, and makes it the state.
-    pub(crate) fn commit(&mut self, draft: Drafted, store: &Store) -> Result<(), ActionError> {
+    pub(crate) fn commit(&mut self, draft: Drafted, store: &dyn Store) -> Result<(), ActionError> {
         if self.is_uncertain {
             // Also what would change nothing: that it is so already is what nobody knows.
             return Err(StoreError::Uncertain.into());
@@ -153,6 +162,7 @@ impl Known {
             return Ok(());
         }
         txn.blob_deletes = state.forget_ids();
+        txn.epoch = self.epoch;
         let keys = txn.puts.iter().map(|(key, _)| key).chain(&txn.deletes);
         txn.expects = keys.map(|key| (key.clone(), self.version_by_key.get(key).copied())).collect();
         let committed = store.commit(&txn);
@@ -234,7 +244,8 @@ pub(crate) struct Drafted {
 impl<'a> Draft<'a> {
     pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], now: Timestamp) -> Self {
         let state = known.state.clone();
-        Self { state, proxies, now, known, txn: Transaction::default(), kept: None, has_new_rules: false }
+        let txn = Transaction::default();
+        Self { state, proxies, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
     }
 
     /// The version of a value before this change.
@@ -317,6 +328,7 @@ impl<'a> Draft<'a> {
             let head = self.state.audit.clone();
             self.put(AUDIT_HEAD.to_owned(), &head)?;
         }
+        self.txn.is_rescue = self.is_rescue;
         Ok(Drafted { state: self.state, txn: self.txn, kept: self.kept })
     }
 }

@@ -12,7 +12,7 @@ use crate::time::SimClock;
 use fastrand::Rng;
 use graylane::config::Config;
 use graylane::daemon::{ActionError, Daemon, Once};
-use graylane::store::Store;
+use graylane_store::RedbStore;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub fn holds(promise: &'static str, wrong: Option<String>) -> Checked {
 
 /// A daemon on this disk.
 pub fn open(disk: &Disk, fleet: &SimFleet, clock: &SimClock) -> Result<Daemon, ActionError> {
-    let store = Store::with_backend(disk.clone())?;
+    let store = Arc::new(RedbStore::with_backend(disk.clone())?);
     Daemon::open(store, Config::default(), Arc::new(fleet.clone()), Arc::new(clock.clone()))
 }
 

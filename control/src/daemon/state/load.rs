@@ -4,9 +4,9 @@ use crate::daemon::ActionError;
 use crate::daemon::once::Answers;
 use crate::daemon::state::{AUDIT_HEAD, Known, PublishedRecord, State, TenantState, read};
 use crate::daemon::tenant_record::TenantRecord;
-use crate::store::Store;
 use graylane_order::Order;
 use graylane_plan::ReleasePlan;
+use graylane_store::{Listed, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,20 +21,21 @@ struct Plans {
 
 impl Known {
     /// Reads everything from the store, except the rules, which are compiled again. Gives what was published, too.
-    pub(crate) fn load(store: &Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
+    pub(crate) fn load(store: &dyn Store) -> Result<(Self, BTreeMap<String, PublishedRecord>), ActionError> {
+        let Listed { values, revision } = store.list("")?;
         let mut known = Self {
             state: State::default(),
             version_by_key: BTreeMap::new(),
-            revision: 0,
+            revision,
+            epoch: store.epoch()?,
             is_uncertain: false,
             answers: Answers::default(),
         };
         let (mut published, mut plans) = (BTreeMap::new(), Plans::default());
         // In the order of keys, so a tenant does not come before its baselines: they wait for it.
         let mut rest = Vec::new();
-        for (key, stored) in store.list("")? {
+        for (key, stored) in values {
             known.version_by_key.insert(key.clone(), stored.revision);
-            known.revision = known.revision.max(stored.revision);
             match key.split_once('/') {
                 Some(("order", _)) => {
                     let order = plans.share(read(&key, &stored.bytes)?);
@@ -96,7 +97,7 @@ impl State {
     }
 
     /// Brings the ids of every list that is named into memory.
-    fn load_ids(&mut self, store: &Store) -> Result<(), ActionError> {
+    fn load_ids(&mut self, store: &dyn Store) -> Result<(), ActionError> {
         for hash in self.hashes() {
             let ids = graylane_plan::parse_list(&String::from_utf8_lossy(&store.blob(&hash)?));
             let ids = ids.map_err(|problems| ActionError::Invalid { what: "stored list", problems })?;

@@ -1,0 +1,25 @@
+//! What has to survive: small values by key, blobs by the hash of their content, and a log, behind one trait.
+//!
+//! [`Store`] is the contract, and `tests/conformance.rs` says it again as tests that every back-end passes:
+//! [`MemoryStore`] lives as long as the process, [`RedbStore`] in one file. A commit is one transaction: all of it is on
+//! disk when it returns, or nothing is.
+
+mod disk;
+mod embedded;
+mod error;
+mod history;
+mod limits;
+mod memory;
+mod reserve;
+mod store;
+mod tables;
+
+pub use embedded::{FILE, RedbStore};
+pub use error::StoreError;
+pub use history::{Change, Event, Watch};
+pub use limits::{
+    MAX_BLOB_BYTES, MAX_HISTORY_BYTES, MAX_HISTORY_EVENTS, MAX_KEY_BYTES, MAX_LOG_READ_BYTES,
+    MAX_TRANSACTION_BYTES, MAX_VALUE_BYTES,
+};
+pub use memory::MemoryStore;
+pub use store::{Listed, Rev, Store, Stored, Transaction};

@@ -1,0 +1,175 @@
+//! How a store lies in a file: its tables, and what a transaction does to them.
+
+use crate::{Listed, MAX_LOG_READ_BYTES, Rev, StoreError, Stored, Transaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use std::path::Path;
+
+/// The values: a key, the revision that last wrote it, and its bytes.
+const VALUES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("values");
+
+/// The blobs by the hash of their content, which the writer gives.
+const BLOBS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blobs");
+
+/// The log: entries by number, which never change.
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+
+/// The revision of the last commit, the newest epoch of a writer, and the version of this layout.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+const REVISION: &str = "revision";
+const EPOCH: &str = "epoch";
+const LAYOUT_ROW: &str = "layout";
+
+/// The version of the layout that this program writes. Version 1 had no log, and is read as one that is empty.
+pub(crate) const LAYOUT: u64 = 2;
+
+/// The oldest layout that this program reads.
+pub(crate) const OLDEST_LAYOUT: u64 = 1;
+
+/// Whether all tables are there, with the layout that this program writes. Asking needs no room on the disk.
+pub(crate) fn is_ready(txn: &ReadTransaction) -> Result<bool, StoreError> {
+    match txn.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        table => Ok(table.map_err(failed)?.get(LAYOUT_ROW).map_err(failed)?.map(|found| found.value())
+            == Some(LAYOUT)),
+    }
+}
+
+/// Makes the tables that are missing. The file is `path`, for errors.
+pub(crate) fn prepare(txn: &WriteTransaction, path: &Path) -> Result<(), StoreError> {
+    let mut meta = txn.open_table(META).map_err(failed)?;
+    let found = meta.get(LAYOUT_ROW).map_err(failed)?.map(|found| found.value()).unwrap_or(LAYOUT);
+    if !(OLDEST_LAYOUT..=LAYOUT).contains(&found) {
+        return Err(StoreError::Layout { path: path.into(), found });
+    }
+    meta.insert(LAYOUT_ROW, LAYOUT).map_err(failed)?;
+    txn.open_table(VALUES).map_err(failed)?;
+    txn.open_table(BLOBS).map_err(failed)?;
+    txn.open_table(LOG).map_err(failed)?;
+    Ok(())
+}
+
+/// Does what `transaction` says, and gives its revision.
+pub(crate) fn write(txn: &WriteTransaction, transaction: &Transaction) -> Result<Rev, StoreError> {
+    let revision = enter(txn, transaction.epoch)?;
+    let mut values = txn.open_table(VALUES).map_err(failed)?;
+    for (key, expected) in &transaction.expects {
+        let found = values.get(key.as_str()).map_err(failed)?.map(|value| value.value().0);
+        if found != *expected {
+            return Err(StoreError::Conflict { key: key.clone() });
+        }
+    }
+    for (key, bytes) in &transaction.puts {
+        values.insert(key.as_str(), (revision, bytes.as_slice())).map_err(failed)?;
+    }
+    for key in &transaction.deletes {
+        values.remove(key.as_str()).map_err(failed)?;
+    }
+    let mut log = txn.open_table(LOG).map_err(failed)?;
+    for (number, entry) in &transaction.appends {
+        // A gap is for the log's readers to judge: what was cut from outside must not stop a rollback.
+        if log.insert(number, entry.as_slice()).map_err(failed)?.is_some() {
+            return Err(StoreError::Conflict { key: format!("log/{number}") });
+        }
+    }
+    let mut blobs = txn.open_table(BLOBS).map_err(failed)?;
+    for hash in &transaction.blob_deletes {
+        blobs.remove(hash.as_str()).map_err(failed)?;
+    }
+    for (hash, bytes) in &transaction.blobs {
+        blobs.insert(hash.as_str(), bytes.as_slice()).map_err(failed)?;
+    }
+    Ok(revision)
+}
+
+/// Begins a commit of a writer, if its epoch is not over, and gives the commit's revision.
+fn enter(txn: &WriteTransaction, epoch: u64) -> Result<Rev, StoreError> {
+    let mut meta = txn.open_table(META).map_err(failed)?;
+    let seen = meta.get(EPOCH).map_err(failed)?.map_or(0, |seen| seen.value());
+    if epoch < seen {
+        return Err(StoreError::Fenced { epoch, seen });
+    }
+    if epoch > seen {
+        meta.insert(EPOCH, epoch).map_err(failed)?;
+    }
+    let revision = meta.get(REVISION).map_err(failed)?.map_or(0, |last| last.value()) + 1;
+    meta.insert(REVISION, revision).map_err(failed)?;
+    Ok(revision)
+}
+
+/// The revision of the last commit.
+pub(crate) fn revision(txn: &ReadTransaction) -> Result<Rev, StoreError> {
+    meta(txn, REVISION)
+}
+
+/// The newest epoch of a writer.
+pub(crate) fn epoch(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    meta(txn, EPOCH)
+}
+
+fn meta(txn: &ReadTransaction, row: &str) -> Result<u64, StoreError> {
+    let meta = txn.open_table(META).map_err(failed)?;
+    Ok(meta.get(row).map_err(failed)?.map_or(0, |value| value.value()))
+}
+
+pub(crate) fn get(txn: &ReadTransaction, key: &str) -> Result<Option<Stored>, StoreError> {
+    let values = txn.open_table(VALUES).map_err(failed)?;
+    Ok(values.get(key).map_err(failed)?.map(|value| stored(value.value())))
+}
+
+pub(crate) fn list(txn: &ReadTransaction, prefix: &str) -> Result<Listed, StoreError> {
+    let table = txn.open_table(VALUES).map_err(failed)?;
+    let mut values = Vec::new();
+    for row in table.range(prefix..).map_err(failed)? {
+        let (key, value) = row.map_err(failed)?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        values.push((key.value().to_owned(), stored(value.value())));
+    }
+    Ok(Listed { values, revision: revision(txn)? })
+}
+
+pub(crate) fn log(
+    txn: &ReadTransaction,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    let log = txn.open_table(LOG).map_err(failed)?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    let Some(from) = after.checked_add(1) else { return Ok(found) };
+    for row in log.range(from..).map_err(failed)?.take(limit) {
+        let (number, entry) = row.map_err(failed)?;
+        bytes += entry.value().len();
+        if bytes > MAX_LOG_READ_BYTES && !found.is_empty() {
+            break;
+        }
+        found.push((number.value(), entry.value().to_vec()));
+    }
+    Ok(found)
+}
+
+pub(crate) fn log_end(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    let log = txn.open_table(LOG).map_err(failed)?;
+    Ok(log.last().map_err(failed)?.map_or(0, |(number, _)| number.value()))
+}
+
+pub(crate) fn blob(txn: &ReadTransaction, hash: &str) -> Result<Vec<u8>, StoreError> {
+    let blobs = txn.open_table(BLOBS).map_err(failed)?;
+    let found = blobs.get(hash).map_err(failed)?.map(|blob| blob.value().to_vec());
+    found.ok_or_else(|| StoreError::NoBlob { hash: hash.into() })
+}
+
+pub(crate) fn blob_hashes(txn: &ReadTransaction) -> Result<Vec<String>, StoreError> {
+    let blobs = txn.open_table(BLOBS).map_err(failed)?;
+    let hashes = blobs.iter().map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().to_owned()));
+    hashes.collect()
+}
+
+fn stored((revision, bytes): (u64, &[u8])) -> Stored {
+    Stored { revision, bytes: bytes.to_vec() }
+}
+
+pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Failed(Box::new(error.into()))
+}
