@@ -86,8 +86,7 @@ impl State {
                 ServiceRules { name: name.clone(), hosts, stable: version, route_default, release: None };
             by_service.insert(name, rules);
         }
-        // An order that rolls back everything says nothing any more: so its end changes no rules.
-        for order in self.active_orders(tenant).filter(|order| order.phase != Phase::RollingBack) {
+        for order in self.active_orders(tenant).filter(|order| has_rules(order)) {
             let tables = self.tables(order)?;
             for service in &order.plan.spec.services {
                 let route_default =
@@ -121,6 +120,12 @@ impl State {
         };
         Ok(order.gray_services().map(table).collect())
     }
+}
+
+/// Whether an order says anything in the rules. One that waits for its first gate does not yet: so its start changes no
+/// rules. One that rolls back everything does not any more: so its end changes none.
+fn has_rules(order: &Order) -> bool {
+    order.phase != Phase::RollingBack && order.services.values().any(|state| state.stages_entered > 0)
 }
 
 /// The order's plan as it holds now: with the scopes that were adjusted, and with every list named by its content.
