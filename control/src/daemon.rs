@@ -198,12 +198,14 @@ impl Daemon {
         Ok(done)
     }
 
-    /// Runs one action like [`Self::change`], but not again when it was done before.
+    /// Runs one action like [`Self::change`], but not again when it was done before. It goes by clocks that were looked at:
+    /// after a jump that was not followed yet, a hold would seem over that is not.
     fn change_once<T: Serialize + DeserializeOwned>(
         &self,
         once: Option<Once>,
         action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
     ) -> Result<Done<T>, ActionError> {
+        self.look_at_clocks();
         self.change(|draft| draft.once(once, &*self.store, action))
     }
 
@@ -234,13 +236,8 @@ impl Daemon {
 
     /// Looks at everything: at the clocks, and at every active order with what was observed of its proxies.
     pub fn observe_orders(&self) {
+        self.look_at_clocks();
         let proxies = self.fleet.proxies();
-        let jump = self.watch().look(&*self.clock);
-        if let Some(by) = jump
-            && let Err(error) = self.follow_clock(by)
-        {
-            tracing::error!(%error, "the clock jumped, which cannot be written down");
-        }
         let now = self.clock.now();
         let moving: Vec<u64> = {
             let known = self.known();
@@ -261,6 +258,18 @@ impl Daemon {
             if let Err(error) = self.observe_order(id) {
                 tracing::error!(order = id, %error, "an order cannot go on");
             }
+        }
+    }
+
+    /// Looks at the clocks, and follows a jump of the wall clock. One that cannot be written down is found again at the
+    /// next look.
+    fn look_at_clocks(&self) {
+        let jump = self.watch().look(&*self.clock);
+        if let Some(by) = jump
+            && let Err(error) = self.follow_clock(by)
+        {
+            self.watch().owe(by);
+            tracing::error!(%error, "the clock jumped, which cannot be written down");
         }
     }
 

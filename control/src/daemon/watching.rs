@@ -58,6 +58,11 @@ impl Watch {
         jump
     }
 
+    /// Lets the next look find a jump again.
+    pub(crate) fn owe(&mut self, jump: SignedDuration) {
+        self.last.wall = self.last.wall.saturating_sub(jump).unwrap_or(self.last.wall);
+    }
+
     /// Notes how far a tenant's wanted revision is now.
     pub(crate) fn saw(&mut self, tenant: &str, convergence: &Convergence) {
         if !convergence.seen().is_converged() {
@@ -152,6 +157,17 @@ mod tests {
             clock.put(wall, elapsed);
             assert_eq!((watch.look(&clock), watch.since), (found, at(since)), "{wall}");
         }
+    }
+
+    #[test]
+    fn a_jump_that_is_owed_is_found_again() {
+        let clock = Set(Mutex::new((1_000, 0)));
+        let mut watch = Watch::new(&clock, None);
+        clock.put(4_601, 1);
+        assert_eq!(watch.look(&clock), jump(3_600));
+        watch.owe(SignedDuration::from_secs(3_600));
+        clock.put(4_602, 2);
+        assert_eq!((watch.look(&clock), watch.look(&clock)), (jump(3_600), None));
     }
 
     #[test]

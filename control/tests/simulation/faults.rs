@@ -160,13 +160,12 @@ impl Simulation {
     ) -> Result<(Memory, Vec<Option<Done>>), Violation> {
         let Before { disk, clock, daemon_since, fleet, .. } = before;
         let (disk, clock) = (disk.fork(), clock.fork());
-        let (now, fleet) = (clock.elapsed(), fleet.fork(clock.clone()));
-        clock.show(*daemon_since);
+        let fleet = fleet.fork(clock.clone());
+        clock.tell_once(*daemon_since);
         let daemon = match open(&disk, &fleet, &clock) {
             Ok(daemon) => daemon,
             Err(error) => return broken("what was synced opens", chain(&error)),
         };
-        clock.show(now);
         let ask = |(at, Asked { action, key, .. }): (usize, &Asked)| {
             is_chosen(at).then(|| action.ask(&daemon, key.clone()).ok()).flatten()
         };

@@ -14,6 +14,8 @@ struct Hands {
     elapsed: Duration,
     /// What people, or a time server, did to the wall clock.
     set_by: SignedDuration,
+    /// What is told to whoever asks next how much time has passed.
+    told_once: Option<Duration>,
 }
 
 /// When every simulation begins: an ordinary Wednesday.
@@ -23,7 +25,11 @@ const BEGIN_SECONDS: i64 = 1_795_600_000;
 
 impl SimClock {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Hands { elapsed: Duration::ZERO, set_by: SignedDuration::ZERO })))
+        Self(Arc::new(Mutex::new(Hands {
+            elapsed: Duration::ZERO,
+            set_by: SignedDuration::ZERO,
+            told_once: None,
+        })))
     }
 
     /// Another clock that shows the same.
@@ -41,9 +47,10 @@ impl SimClock {
         self.0.lock().unwrap().set_by += jump;
     }
 
-    /// Shows what it showed when so much time had passed, or will.
-    pub fn show(&self, elapsed: Duration) {
-        self.0.lock().unwrap().elapsed = elapsed;
+    /// Tells whoever asks next that so much time has passed. It is a daemon that opens, which goes by that as its start: so
+    /// one takes the place of another that has been running since then, and has seen all jumps of the wall clock.
+    pub fn tell_once(&self, elapsed: Duration) {
+        self.0.lock().unwrap().told_once = Some(elapsed);
     }
 }
 
@@ -55,6 +62,7 @@ impl Clock for SimClock {
     }
 
     fn elapsed(&self) -> Duration {
-        self.0.lock().unwrap().elapsed
+        let mut hands = self.0.lock().unwrap();
+        hands.told_once.take().unwrap_or(hands.elapsed)
     }
 }
