@@ -1,16 +1,21 @@
 //! What operators do, and what has to follow from it.
 
 use crate::bank::{DIMENSIONS, IDS, Ids, LISTS, Pinned, SERVICES, Scope, TENANTS};
+use crate::operators::{Operator, ROLES};
 use crate::plan::{self, PLANS, Plan, some, spoil};
-use crate::run::{Lags, Violation, broken, holds};
-use crate::shadow::Shadow;
+use crate::shadow::{Shadow, ShadowOrder};
 use fastrand::Rng;
 use graylane::daemon::{self, ActionError, Daemon, Once, OrderAction, StartOrder, Terms};
-use graylane_order::{Actor, Refused};
+use graylane_order::{Actor, Health};
+use jiff::Timestamp;
 use std::fmt;
 
-/// Who does everything.
-const OPERATOR: &str = "lin";
+/// Something that somebody asks of the daemon.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub by: &'static Operator,
+    pub action: Action,
+}
 
 /// Something that is asked of the daemon.
 #[derive(Clone, Debug)]
@@ -45,6 +50,14 @@ pub enum Action {
         tenant: &'static str,
         service: &'static str,
     },
+    /// Stops a tenant's line, except for people with these roles.
+    Freeze {
+        tenant: &'static str,
+        exempt: Vec<&'static str>,
+    },
+    Unfreeze {
+        tenant: &'static str,
+    },
     /// The daemon looks at what the proxies did.
     Observe,
 }
@@ -52,11 +65,24 @@ pub enum Action {
 /// Something that is asked of an order.
 #[derive(Clone, Debug)]
 pub enum What {
+    /// Approve a stage, the one of this name or whichever is next, in a role, by what was seen.
+    Approve {
+        stage: Option<String>,
+        role: Option<&'static str>,
+        hash: String,
+    },
+    Health {
+        service: String,
+        health: Health,
+    },
     Advance,
     Adjust(Scope),
     Pause,
     Resume,
-    Rollback { services: Vec<String>, keeps_dependents: bool },
+    Rollback {
+        services: Vec<String>,
+        keeps_dependents: bool,
+    },
     Finish,
 }
 
@@ -77,38 +103,86 @@ impl Done {
     }
 }
 
+// === impl Request ===
+
+impl Request {
+    /// The daemon looks, and nobody asks.
+    pub fn look() -> Self {
+        Self { by: &crate::operators::OPERATORS[0], action: Action::Observe }
+    }
+
+    pub fn is_look(&self) -> bool {
+        matches!(self.action, Action::Observe)
+    }
+
+    /// What somebody might ask for now.
+    pub fn random(shadow: &Shadow, now: Timestamp, rng: &mut Rng) -> Self {
+        let action = Action::random(shadow, now, rng);
+        let roles = match &action {
+            Action::Order { id, what: What::Approve { .. }, .. } => {
+                shadow.orders.get(id).map(ShadowOrder::next_roles).unwrap_or_default()
+            }
+            action => action.tenant(shadow).and_then(|tenant| shadow.exempt(tenant)).unwrap_or_default(),
+        };
+        let by = if roles.is_empty() { Operator::random(rng) } else { Operator::with_some(&roles, rng) };
+        Self { by, action }
+    }
+
+    /// A plan or a list.
+    pub fn document(shadow: &Shadow, now: Timestamp, rng: &mut Rng) -> Self {
+        let tenant = TENANTS[rng.usize(..TENANTS.len())];
+        let action = match rng.bool() {
+            true => Action::apply_plan(tenant, shadow, now, rng),
+            false => Action::put_list(tenant, rng),
+        };
+        Self { by: Operator::random(rng), action }
+    }
+
+    /// Asks the daemon, with a key by which it knows the request again.
+    pub fn ask(&self, daemon: &Daemon, once: Option<Once>) -> Result<Done, ActionError> {
+        let actor = Actor { name: self.by.name.to_owned(), reason: "simulated".to_owned() };
+        let roles = self.by.roles();
+        self.action.ask(daemon, Terms { if_match: None, once, roles }, actor)
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.action {
+            Action::Observe => write!(f, "{}", self.action),
+            _ => write!(f, "{}: {}", self.by.name, self.action),
+        }
+    }
+}
+
 // === impl Action ===
 
 impl Action {
     /// What somebody might do now.
-    pub fn random(shadow: &Shadow, rng: &mut Rng) -> Self {
+    fn random(shadow: &Shadow, now: Timestamp, rng: &mut Rng) -> Self {
         let tenant = TENANTS[rng.usize(..TENANTS.len())];
         match rng.u8(..100) {
-            0..11 => Self::apply_plan(tenant, shadow, rng),
-            11..13 => Self::DeletePlan { tenant, name: PLANS[rng.usize(..PLANS.len())] },
-            13..20 => Self::put_list(tenant, rng),
-            20..21 => Self::DeleteList { tenant, name: LISTS[rng.usize(..LISTS.len())] },
-            21..36 => shadow.some_plan(rng).unwrap_or_else(|| Self::apply_plan(tenant, shadow, rng)),
-            36..38 => Self::ClearBaseline { tenant, service: SERVICES[rng.usize(..SERVICES.len())].0 },
+            0..10 => Self::apply_plan(tenant, shadow, now, rng),
+            10..12 => Self::DeletePlan { tenant, name: PLANS[rng.usize(..PLANS.len())] },
+            12..17 => Self::put_list(tenant, rng),
+            17..18 => Self::DeleteList { tenant, name: LISTS[rng.usize(..LISTS.len())] },
+            18..31 => shadow.some_plan(rng).unwrap_or_else(|| Self::apply_plan(tenant, shadow, now, rng)),
+            31..33 => Self::ClearBaseline { tenant, service: SERVICES[rng.usize(..SERVICES.len())].0 },
+            33..34 => {
+                let exempt = ROLES.into_iter().filter(|_| rng.u8(..3) == 0).collect();
+                Self::Freeze { tenant, exempt }
+            }
+            34..39 => Self::Unfreeze { tenant },
             _ => Self::order(shadow, rng).unwrap_or(Self::Observe),
         }
     }
 
-    fn apply_plan(tenant: &'static str, shadow: &Shadow, rng: &mut Rng) -> Self {
-        let plan = Plan::random(tenant, |service| shadow.baseline(tenant, service), rng);
+    fn apply_plan(tenant: &'static str, shadow: &Shadow, now: Timestamp, rng: &mut Rng) -> Self {
+        let plan = Plan::random(tenant, |service| shadow.baseline(tenant, service), now, rng);
         let text = plan.to_json().to_string();
         match rng.u8(..5) {
             0 => Self::ApplyPlan { text: spoil(&text, rng), plan: None },
             _ => Self::ApplyPlan { text, plan: Some(plan) },
-        }
-    }
-
-    /// A plan or a list.
-    pub fn document(shadow: &Shadow, rng: &mut Rng) -> Self {
-        let tenant = TENANTS[rng.usize(..TENANTS.len())];
-        match rng.bool() {
-            true => Self::apply_plan(tenant, shadow, rng),
-            false => Self::put_list(tenant, rng),
         }
     }
 
@@ -125,12 +199,14 @@ impl Action {
             _ => *active.get(rng.usize(..active.len().max(1)))?,
         };
         let order = shadow.orders.get(&id);
-        let what = match rng.u8(..40) {
+        let what = match rng.u8(..60) {
             0..16 => What::Advance,
-            16..22 => What::Adjust(adjusted(rng)),
-            22..25 => What::Pause,
-            25..30 => What::Resume,
-            30..35 => What::rollback(order.map(|order| &order.plan), rng),
+            16..36 => What::approve(order?, rng),
+            36..40 => What::health(order?, rng),
+            40..43 => What::Adjust(adjusted(rng)),
+            43..45 => What::Pause,
+            45..52 => What::Resume,
+            52..55 => What::rollback(order.map(|order| &order.plan), rng),
             _ => What::Finish,
         };
         let version = order.map_or(0, |order| order.told.version);
@@ -143,6 +219,16 @@ impl Action {
         Some(Self::Order { id, what, if_match })
     }
 
+    /// The tenant whose line it belongs to, if it is something that a stopped line stops.
+    pub fn tenant(&self, shadow: &Shadow) -> Option<&'static str> {
+        match self {
+            Self::Start { tenant, .. } | Self::ClearBaseline { tenant, .. } => Some(tenant),
+            Self::Order { what: What::Rollback { .. } | What::Health { .. }, .. } => None,
+            Self::Order { id, .. } => shadow.orders.get(id).map(|order| order.plan.tenant),
+            _ => None,
+        }
+    }
+
     /// What was done when it is.
     pub fn label(&self) -> &'static str {
         match self {
@@ -152,8 +238,13 @@ impl Action {
             Self::DeleteList { .. } => "lists deleted",
             Self::Start { .. } => "orders started",
             Self::ClearBaseline { .. } => "baselines cleared",
+            Self::Freeze { .. } => "lines stopped",
+            Self::Unfreeze { .. } => "lines started again",
             Self::Observe => "looks at the proxies",
             Self::Order { what, .. } => match what {
+                What::Approve { .. } => "approved",
+                What::Health { health: Health::Faulty, .. } => "judged faulty",
+                What::Health { .. } => "judged otherwise",
                 What::Advance => "advanced",
                 What::Adjust(_) => "adjusted",
                 What::Pause => "paused",
@@ -164,74 +255,39 @@ impl Action {
         }
     }
 
-    /// Asks the daemon, with a key by which it knows the request again.
-    pub fn ask(&self, daemon: &Daemon, once: Option<Once>) -> Result<Done, ActionError> {
-        let actor = Actor { name: OPERATOR.to_owned(), reason: "simulated".to_owned() };
-        let terms = |if_match| Terms { if_match, once, ..Terms::default() };
+    fn ask(&self, daemon: &Daemon, terms: Terms, actor: Actor) -> Result<Done, ActionError> {
         match self.clone() {
-            Self::ApplyPlan { text, .. } => daemon.apply_plan(&text, terms(None), actor).map(Done::of),
+            Self::ApplyPlan { text, .. } => daemon.apply_plan(&text, terms, actor).map(Done::of),
             Self::DeletePlan { tenant, name } => {
-                daemon.delete_plan((tenant, name), terms(None), actor).map(Done::of)
+                daemon.delete_plan((tenant, name), terms, actor).map(Done::of)
             }
             Self::PutList { tenant, name, ids } => {
                 let text = ids.into_iter().collect::<Vec<_>>().join("\n");
-                daemon.put_list((tenant, name), text, terms(None), actor).map(Done::of)
+                daemon.put_list((tenant, name), text, terms, actor).map(Done::of)
             }
             Self::DeleteList { tenant, name } => {
-                daemon.delete_list((tenant, name), terms(None), actor).map(Done::of)
+                daemon.delete_list((tenant, name), terms, actor).map(Done::of)
             }
             Self::Start { tenant, plan } => {
                 let (plan, tenant, reason) = (plan.to_owned(), Some(tenant.to_owned()), String::new());
-                let started = daemon.start_order(StartOrder { plan, tenant, reason }, terms(None), actor)?;
+                let started = daemon.start_order(StartOrder { plan, tenant, reason }, terms, actor)?;
                 Ok(Done { started: Some(started.value.id), is_repeat: started.is_repeat })
             }
             Self::Order { id, what, if_match } => {
-                daemon.act(id, what.into_action(), actor, terms(if_match)).map(Done::of)
+                daemon.act(id, what.into_action(), actor, Terms { if_match, ..terms }).map(Done::of)
             }
             Self::ClearBaseline { tenant, service } => {
-                daemon.clear_baseline(tenant, service, terms(None), actor).map(Done::of)
+                daemon.clear_baseline(tenant, service, terms, actor).map(Done::of)
             }
+            Self::Freeze { tenant, exempt } => {
+                let exempt = exempt.into_iter().map(str::to_owned).collect();
+                daemon.freeze(tenant, exempt, terms, actor).map(Done::of)
+            }
+            Self::Unfreeze { tenant } => daemon.unfreeze(tenant, terms, actor).map(Done::of),
             Self::Observe => {
                 daemon.observe_orders();
                 Ok(Done::default())
             }
-        }
-    }
-
-    /// Which promise an answer breaks on a disk that works, and how.
-    pub fn judge(
-        &self,
-        answer: Result<(), &ActionError>,
-        shadow: &Shadow,
-        lags: &Lags,
-    ) -> Result<(), Violation> {
-        let Self::Order { id, what, if_match } = self else {
-            let is_spoiled = matches!(self, Self::ApplyPlan { plan: None, .. });
-            let taken = (is_spoiled && answer.is_ok()).then(|| "a plan that is none was taken".to_owned());
-            return holds("bad input is refused", taken);
-        };
-        let Some(order) = shadow.orders.get(id) else { return Ok(()) };
-        let is_stale = if_match.is_some_and(|version| version != order.told.version);
-        match answer {
-            Ok(()) if is_stale => broken("who saw another version is refused", "it was done"),
-            Err(error) if is_stale => {
-                let other = (!matches!(error, ActionError::Stale { .. })).then(|| error.to_string());
-                holds("who saw another version is refused, and told so", other)
-            }
-            Err(error) if matches!(what, What::Rollback { .. }) && order.is_active() => {
-                broken("a rollback of an active order is accepted", error.to_string())
-            }
-            // Hold times go by the wall clock still, which is set back now and then.
-            Err(ActionError::Refused(Refused::Hold { .. })) => Ok(()),
-            Err(error)
-                if matches!(what, What::Advance) && order.is_ready() && lags[order.tenant()].is_none() =>
-            {
-                broken("an order that may go on does", error.to_string())
-            }
-            Ok(()) if !order.is_active() => {
-                broken("what ended stays", format!("an order that is {} was changed", order.told.phase))
-            }
-            _ => Ok(()),
         }
     }
 }
@@ -245,6 +301,8 @@ impl fmt::Display for Action {
             Self::DeleteList { tenant, name } => write!(f, "delete list {name} of {tenant}"),
             Self::Start { tenant, plan } => write!(f, "start plan {plan} of {tenant}"),
             Self::ClearBaseline { tenant, service } => write!(f, "clear baseline {service} of {tenant}"),
+            Self::Freeze { tenant, exempt } => write!(f, "stop the line of {tenant}, except for {exempt:?}"),
+            Self::Unfreeze { tenant } => write!(f, "start the line of {tenant} again"),
             Self::Observe => f.write_str("the daemon looks at its proxies"),
             Self::Order { id, what: What::Adjust(scope), .. } => {
                 write!(f, "adjust order {id} to {}", scope.to_json())
@@ -257,6 +315,31 @@ impl fmt::Display for Action {
 // === impl What ===
 
 impl What {
+    /// Mostly what stands, of the stage that is next.
+    fn approve(order: &ShadowOrder, rng: &mut Rng) -> Self {
+        let hash = match rng.u8(..8) {
+            0 => order.some_hash(rng),
+            _ => order.told.hash.clone(),
+        };
+        let stage = match rng.u8(..8) {
+            0 => Some(format!("stage-{}", rng.usize(..order.plan.stages.len()))),
+            1 => Some(format!("stage-{}", order.next() - 1)),
+            _ => None,
+        };
+        Self::Approve { stage, role: ROLES.get(rng.usize(..9)).copied(), hash }
+    }
+
+    /// What was faulty does well again soon.
+    fn health(order: &ShadowOrder, rng: &mut Rng) -> Self {
+        let faulty = order.plan.services.iter().find(|service| order.health(service.name) == Health::Faulty);
+        let some = &order.plan.services[rng.usize(..order.plan.services.len())];
+        let health = match faulty {
+            Some(_) => [Health::Healthy, Health::Healthy, Health::Faulty][rng.usize(..3)],
+            None => [Health::Faulty, Health::Faulty, Health::Healthy, Health::Unknown][rng.usize(..4)],
+        };
+        Self::Health { service: faulty.unwrap_or(some).name.to_owned(), health }
+    }
+
     fn rollback(plan: Option<&Plan>, rng: &mut Rng) -> Self {
         let services = plan.map(|plan| plan.services.clone()).unwrap_or_default();
         let chosen = services.iter().filter(|_| rng.u8(..3) == 0).map(|service| service.name.to_owned());
@@ -265,6 +348,12 @@ impl What {
 
     fn into_action(self) -> OrderAction {
         match self {
+            Self::Approve { stage, role, hash } => {
+                OrderAction::Approve { stage, role: role.map(str::to_owned), hash }
+            }
+            Self::Health { service, health } => {
+                OrderAction::Health { service, health, figures: "5 of 100 fail".to_owned() }
+            }
             Self::Advance => OrderAction::Advance,
             Self::Adjust(scope) => OrderAction::Adjust { scope: scope.to_json().to_string() },
             Self::Pause => OrderAction::Pause,

@@ -99,6 +99,14 @@ impl Scope {
         Value::Object(fields)
     }
 
+    /// The named lists that it uses.
+    pub fn lists(&self) -> impl Iterator<Item = &'static str> {
+        self.include.iter().chain(&self.exclude).filter_map(|named| match named {
+            Some(Named::List(name)) => Some(*name),
+            _ => None,
+        })
+    }
+
     /// The scope as it holds with these lists.
     pub fn pinned(&self, list: impl Fn(&str) -> Ids) -> Pinned {
         let ids = |named: &Option<Named>| match named {

@@ -1,10 +1,11 @@
 //! What a simulated daemon does not survive, and what the next one has to know then.
 
-use crate::actions::{Action, Done};
+use crate::actions::{Action, Done, Request, What};
 use crate::disk::{Disk, Fault};
 use crate::memory::{AuditReader, Memory};
 use crate::proxies::SimFleet;
 use crate::run::{Checked, Simulation, Violation, broken, holds, open};
+use crate::shadow::ShadowOrder;
 use crate::time::SimClock;
 use graylane::clock::Clock as _;
 use graylane::daemon::{ActionError, Once};
@@ -31,7 +32,7 @@ struct Before {
 
 /// Something that was asked of a daemon whose disk fails.
 struct Asked {
-    action: Action,
+    request: Request,
     key: Option<Once>,
     answer: Result<Done, ActionError>,
 }
@@ -53,68 +54,85 @@ impl Simulation {
     }
 
     fn act_on_failing_disk(&mut self, fault: Fault) -> Checked {
+        self.follow_clock()?;
+        let request = self.some_request();
         let before = self.before();
-        let lags = self.lags();
-        let asked = self.ask_failing(fault);
+        let moment = self.moment(&request);
+        let asked = self.ask_failing(fault, request);
         self.restart()?;
         let now = Memory::of(&self.daemon);
         let done = Self::done(&asked, &before, &now)?;
-        for (Asked { action, answer, .. }, done) in asked.iter().zip(&done) {
+        for (Asked { request, answer, .. }, done) in asked.iter().zip(&done) {
             self.tally.count(match (done, answer) {
                 (None, _) => "actions that a fault undid",
                 (Some(_), Ok(_)) => "actions that a fault came after",
                 (Some(_), Err(_)) => "actions that a fault only hid",
             });
             if let Some(done) = done {
-                self.shadow.take(action, done.started);
+                self.shadow.take(request, done.started, moment.time);
             }
         }
-        self.check(&lags)?;
+        self.check(&moment)?;
         self.retry(&asked, &done, &before, &now)
     }
 
     /// An operator who got no answer, or lost it, asks again with the key.
     fn retry(&mut self, asked: &[Asked], done: &[Option<Done>], before: &Before, now: &Memory) -> Checked {
         let keyed = asked.iter().position(|asked| asked.key.is_some());
-        let Some((at, Asked { action, key: Some(key), .. })) =
+        let Some((at, Asked { request, key: Some(key), .. })) =
             keyed.and_then(|at| Some((at, asked.get(at)?)))
         else {
             return Ok(());
         };
+        self.follow_clock()?;
         if done[at].is_some() {
-            return self.ask_again(action, key.clone());
+            return self.ask_again(request, key.clone());
         }
-        let lags = self.lags();
-        let answer = action.ask(&self.daemon, Some(key.clone()));
+        let moment = self.moment(request);
+        let answer = request.ask(&self.daemon, Some(key.clone()));
         self.story.tell(|| format!("what was lost again, with its key: {answer:?}"));
-        let Ok(again) = answer else { return self.check(&lags) };
+        let Ok(again) = answer else { return self.check(&moment) };
         if again.is_repeat {
             // Of what changes nothing, only the daemon can know whether it was done.
             let (with_it, _) = Self::replay(asked, before, |other| other == at || done[other].is_some())?;
             let lost = (with_it != *now).then(|| "it was not done, and told as if it were".to_owned());
             return holds("what is asked again with its key is done once", lost);
         }
-        self.shadow.take(action, again.started);
-        self.check(&lags)?;
-        self.ask_again(action, key.clone())
+        self.shadow.take(request, again.started, moment.time);
+        self.check(&moment)?;
+        self.ask_again(request, key.clone())
+    }
+
+    /// Lets the daemon look, if the wall clock jumped: what is asked next changes only what it is about.
+    fn follow_clock(&mut self) -> Checked {
+        if self.has_jumped { self.act(Request::look()) } else { Ok(()) }
+    }
+
+    /// What somebody asks for whose daemon's disk is about to fail.
+    fn some_request(&mut self) -> Request {
+        let request = Request::random(&self.shadow, self.clock.now(), &mut self.rng);
+        let Action::Order { id, what: What::Approve { .. }, .. } = &request.action else { return request };
+        // What follows an approval goes by what this daemon saw before, which the one that replays did not.
+        let is_plain = |order: &ShadowOrder| !order.plan.goes_by_looks();
+        if self.shadow.orders.get(id).is_none_or(is_plain) { request } else { Request::look() }
     }
 
     /// Asks for one thing and perhaps some more, while the disk fails.
-    fn ask_failing(&mut self, fault: Fault) -> Vec<Asked> {
+    fn ask_failing(&mut self, fault: Fault, first: Request) -> Vec<Asked> {
         self.disk.set_fault(Some(fault));
-        let mut actions = vec![Action::random(&self.shadow, &mut self.rng)];
+        let mut requests = vec![first];
         // What came of a look at the proxies is told by no answer, so nothing is asked after one.
-        if !matches!(actions[0], Action::Observe) {
-            let more = self.rng.usize(..=MAX_SENT_ON);
-            actions.extend((0..more).map(|_| Action::document(&self.shadow, &mut self.rng)));
+        if !requests[0].is_look() {
+            let (more, now) = (self.rng.usize(..=MAX_SENT_ON), self.clock.now());
+            requests.extend((0..more).map(|_| Request::document(&self.shadow, now, &mut self.rng)));
         }
         let mut asked = Vec::new();
-        for action in actions {
-            let key = self.some_key(&action, 2);
-            let answer = action.ask(&self.daemon, key.clone());
+        for request in requests {
+            let key = self.some_key(&request, 2);
+            let answer = request.ask(&self.daemon, key.clone());
             let told = answer.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
-            self.story.tell(|| format!("{fault:?} during this: {action}: {told}"));
-            asked.push(Asked { action, key, answer });
+            self.story.tell(|| format!("{fault:?} during this: {request}: {told}"));
+            asked.push(Asked { request, key, answer });
         }
         self.disk.set_fault(None);
         asked
@@ -134,7 +152,7 @@ impl Simulation {
             return Ok(asked.iter().map(|_| None).collect());
         }
         // Looking is nobody's action: what came of it may be there in part, order by order.
-        if let [Asked { action: Action::Observe, .. }] = asked {
+        if asked.first().is_some_and(|asked| asked.request.is_look()) {
             return Ok(vec![Some(Done::default())]);
         }
         let mut differences = String::new();
@@ -166,8 +184,11 @@ impl Simulation {
             Ok(daemon) => daemon,
             Err(error) => return broken("what was synced opens", chain(&error)),
         };
-        let ask = |(at, Asked { action, key, .. }): (usize, &Asked)| {
-            is_chosen(at).then(|| action.ask(&daemon, key.clone()).ok()).flatten()
+        let known = Memory::of(&daemon);
+        let changed = (known != before.memory).then(|| before.memory.difference(&known));
+        holds("a start changes nothing", changed)?;
+        let ask = |(at, Asked { request, key, .. }): (usize, &Asked)| {
+            is_chosen(at).then(|| request.ask(&daemon, key.clone()).ok()).flatten()
         };
         let done = asked.iter().enumerate().map(ask).collect();
         Ok((Memory::of(&daemon), done))
@@ -178,7 +199,12 @@ impl Simulation {
         let releases = self.fleet.releases();
         self.disk = self.disk.cut();
         self.fleet.lose_daemon();
+        let lost_at = self.clock.now();
         self.clock.pass(Duration::from_millis(self.rng.u64(10..70_000)));
+        if self.rng.u8(..6) == 0 {
+            self.set_clock();
+            self.tally.count("jumps of the wall clock while no daemon runs");
+        }
         self.fleet.start_daemon();
         for again in 0..=MAX_CRASHES_IN_RECOVERY {
             self.tally.count("starts after a crash");
@@ -202,6 +228,13 @@ impl Simulation {
             }
         }
         self.daemon_since = self.clock.elapsed();
+        if self.unseen.is_zero() {
+            let now = self.clock.now();
+            let waiting = self.shadow.orders.values_mut();
+            let missed = waiting.filter_map(|order| order.miss_opening(lost_at, now).then_some(())).count();
+            (0..missed).for_each(|_| self.tally.count("openings let pass"));
+        }
+        self.forget_watch();
         self.audit = AuditReader::default();
         self.story.tell(|| "a new daemon serves".to_owned());
         for (tenant, release) in releases {

@@ -27,6 +27,7 @@ impl Memory {
             order["convergence"] = Value::Null;
             order["waitsFor"] = Value::Null;
             order["stage"]["holdLeftSeconds"] = Value::Null;
+            order["nextStage"]["window"] = Value::Null;
             for service in order["services"].as_array_mut().unwrap() {
                 (service["converged"], service["total"]) = (Value::Null, Value::Null);
             }
@@ -47,6 +48,7 @@ impl Memory {
             let key = format!("baseline {} of {}", baseline.service, baseline.tenant);
             all.insert(key, json!(baseline).to_string());
         }
+        all.insert("stopped lines".to_owned(), json!(daemon.freezes()).to_string());
         all.insert("audit".to_owned(), json!(head(daemon)).to_string());
         Self(all)
     }

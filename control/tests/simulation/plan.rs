@@ -1,7 +1,10 @@
 //! Plans as people write them: most are sound, and some are not.
 
 use crate::bank::{DIMENSIONS, IDS, Ids, LISTS, Named, SERVICES, Scope};
+use crate::operators::ROLES;
+use crate::window::{Calendar, Window};
 use fastrand::Rng;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// A plan as it is written.
@@ -10,8 +13,23 @@ pub struct Plan {
     pub tenant: &'static str,
     pub name: &'static str,
     pub is_serial: bool,
+    pub is_auto: bool,
     pub services: Vec<Service>,
     pub stages: Vec<Stage>,
+    pub settle_seconds: u64,
+    pub retention_seconds: Option<u64>,
+    /// `stay` or `finish`.
+    pub at_retention_end: Option<&'static str>,
+    pub on_fault: Option<OnFault>,
+    pub calendar: Option<Calendar>,
+}
+
+/// What a plan wants when a service is faulty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFault {
+    Pause,
+    RollbackService,
+    RollbackOrder,
 }
 
 /// A service of a plan.
@@ -30,6 +48,9 @@ pub struct Stage {
     pub name: String,
     pub scope: Scope,
     pub hold_seconds: u64,
+    /// How many people of which roles have to approve.
+    pub approvals: Vec<(&'static str, usize)>,
+    pub window: Option<Window>,
 }
 
 /// The names of plans.
@@ -42,47 +63,53 @@ const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
 
 impl Plan {
     /// A plan that is sound as far as its author knows: `baseline` tells what a service runs.
-    pub fn random(tenant: &'static str, baseline: impl Fn(&str) -> Option<String>, rng: &mut Rng) -> Self {
-        let mut services: Vec<Service> = Vec::new();
-        let mut pool = SERVICES.to_vec();
-        rng.shuffle(&mut pool);
-        for (name, hosts) in pool.into_iter().take(rng.usize(1..=3)) {
-            let stable = baseline(name).unwrap_or_else(|| VERSIONS[0].to_owned());
-            let other: Vec<&str> = VERSIONS.into_iter().filter(|version| *version != stable).collect();
-            let gray = other[rng.usize(..other.len())].to_owned();
-            let depends_on =
-                services.iter().filter(|_| rng.u8(..3) == 0).map(|service| service.name).collect();
-            services.push(Service { name, hosts, stable, gray, depends_on });
+    pub fn random(
+        tenant: &'static str,
+        baseline: impl Fn(&str) -> Option<String>,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Self {
+        let faults = [OnFault::Pause, OnFault::RollbackService, OnFault::RollbackOrder];
+        Self {
+            tenant,
+            name: PLANS[rng.usize(..PLANS.len())],
+            is_serial: rng.bool(),
+            is_auto: rng.u8(..3) == 0,
+            services: services(baseline, rng),
+            stages: stages(now, rng),
+            settle_seconds: [0, 0, 3, 20][rng.usize(..4)],
+            retention_seconds: [None, None, Some(20), Some(90)][rng.usize(..4)],
+            at_retention_end: [None, Some("stay"), Some("finish"), Some("finish")][rng.usize(..4)],
+            on_fault: faults.get(rng.usize(..4)).copied(),
+            calendar: (rng.u8(..3) == 0).then(|| Calendar::random(now, rng)),
         }
-        rng.shuffle(&mut services);
-        let stages = stages(rng);
-        let name = PLANS[rng.usize(..PLANS.len())];
-        Self { tenant, name, is_serial: rng.bool(), services, stages }
     }
 
     /// The plan as people write it.
     pub fn to_json(&self) -> Value {
-        let service = |service: &Service| {
-            json!({
-                "name": service.name,
-                "hosts": service.hosts,
-                "stable": service.stable,
-                "gray": service.gray,
-                "dependsOn": service.depends_on,
-            })
-        };
-        let stage = |stage: &Stage| json!({ "name": stage.name, "scope": stage.scope.to_json(), "hold": format!("{}s", stage.hold_seconds) });
+        let spec = json!({
+            "owner": "release-manager",
+            "batch": if self.is_serial { "serial" } else { "parallel" },
+            "advance": if self.is_auto { "auto" } else { "manual" },
+            "services": self.services.iter().map(Service::to_json).collect::<Vec<_>>(),
+            "stages": self.stages.iter().map(Stage::to_json).collect::<Vec<_>>(),
+            "settle": (self.settle_seconds > 0).then(|| format!("{}s", self.settle_seconds)),
+            "retention": self.retention_seconds.map(|seconds| format!("{seconds}s")),
+            "atRetentionEnd": self.at_retention_end,
+            "onFault": self.on_fault.map(OnFault::word),
+            "calendar": self.calendar.as_ref().map(Calendar::to_json),
+        });
         json!({
             "apiVersion": "graylane.dev/v1alpha1",
             "kind": "ReleasePlan",
             "metadata": { "name": self.name, "tenant": self.tenant },
-            "spec": {
-                "owner": "release-manager",
-                "batch": if self.is_serial { "serial" } else { "parallel" },
-                "services": self.services.iter().map(service).collect::<Vec<_>>(),
-                "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
-            },
+            "spec": without_nulls(spec),
         })
+    }
+
+    /// Whether its orders go by what a daemon saw for a while.
+    pub fn goes_by_looks(&self) -> bool {
+        self.settle_seconds > 0 || self.stages.iter().any(|stage| stage.window.is_some())
     }
 
     /// The services that go back with `chosen` ones, all when none is chosen.
@@ -97,6 +124,77 @@ impl Plan {
         }
         found
     }
+}
+
+// === impl Service ===
+
+impl Service {
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "hosts": self.hosts,
+            "stable": self.stable,
+            "gray": self.gray,
+            "dependsOn": self.depends_on,
+        })
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn to_json(&self) -> Value {
+        let wanted = |(role, count): &(&str, usize)| json!({ "role": role, "count": count });
+        let gate = json!({
+            "approvals": self.approvals.iter().map(wanted).collect::<Vec<_>>(),
+            "window": self.window.as_ref().map(Window::to_json),
+        });
+        json!({
+            "name": self.name,
+            "scope": self.scope.to_json(),
+            "hold": format!("{}s", self.hold_seconds),
+            "gate": without_nulls(gate),
+        })
+    }
+
+    /// The roles whose people have to approve.
+    pub fn roles(&self) -> Vec<&'static str> {
+        self.approvals.iter().map(|(role, _)| *role).collect()
+    }
+}
+
+// === impl OnFault ===
+
+impl OnFault {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::RollbackService => "rollback-service",
+            Self::RollbackOrder => "rollback-order",
+        }
+    }
+}
+
+fn without_nulls(mut fields: Value) -> Value {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    fields
+}
+
+fn services(baseline: impl Fn(&str) -> Option<String>, rng: &mut Rng) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    let mut pool = SERVICES.to_vec();
+    rng.shuffle(&mut pool);
+    for (name, hosts) in pool.into_iter().take(rng.usize(1..=3)) {
+        let stable = baseline(name).unwrap_or_else(|| VERSIONS[0].to_owned());
+        let other: Vec<&str> = VERSIONS.into_iter().filter(|version| *version != stable).collect();
+        let gray = other[rng.usize(..other.len())].to_owned();
+        let depends_on = services.iter().filter(|_| rng.u8(..3) == 0).map(|service| service.name).collect();
+        services.push(Service { name, hosts, stable, gray, depends_on });
+    }
+    rng.shuffle(&mut services);
+    services
 }
 
 /// Something is wrong with the text of the plan, and it has to be refused.
@@ -114,7 +212,7 @@ pub fn spoil(text: &str, rng: &mut Rng) -> String {
 }
 
 /// One to four stages that widen.
-fn stages(rng: &mut Rng) -> Vec<Stage> {
+fn stages(now: Timestamp, rng: &mut Rng) -> Vec<Stage> {
     let kept_out: Vec<Ids> = IDS.iter().map(|ids| some(ids, 9, rng)).collect();
     let count = rng.usize(1..=4);
     let mut hundredths = rng.u16(1..=2_000);
@@ -123,9 +221,19 @@ fn stages(rng: &mut Rng) -> Vec<Stage> {
         let is_last = at + 1 == count && rng.u8(..3) > 0;
         let scope =
             if is_last { Scope { all: true, ..Scope::default() } } else { scope(&kept_out, hundredths, rng) };
-        Stage { name: format!("stage-{at}"), scope, hold_seconds: [0, 0, 5, 30][rng.usize(..4)] }
+        let window = (rng.u8(..3) == 0).then(|| Window::random(now, rng));
+        let hold_seconds = [0, 0, 5, 30][rng.usize(..4)];
+        Stage { name: format!("stage-{at}"), scope, hold_seconds, approvals: approvals(rng), window }
     };
     (0..count).map(stage).collect()
+}
+
+/// What most gates ask for is nothing.
+fn approvals(rng: &mut Rng) -> Vec<(&'static str, usize)> {
+    let mut roles = ROLES.to_vec();
+    rng.shuffle(&mut roles);
+    let kinds = [0, 0, 0, 1, 1, 2][rng.usize(..6)];
+    roles.into_iter().take(kinds).map(|role| (role, rng.usize(1..=2))).collect()
 }
 
 /// A scope that lets in some ids, but none of those that are kept out.

@@ -1,20 +1,33 @@
 //! What the simulator itself remembers of everything that was acknowledged, and what has to be published then.
 
-use crate::actions::{Action, What, pinned};
-use crate::bank::{Ids, PEOPLE, Person, Pinned, SERVICES, TENANTS, is_gray};
+mod approvals;
+mod hearing;
+mod order;
+
+pub use hearing::Heard;
+pub use order::ShadowOrder;
+
+use crate::actions::{Action, Request, What, pinned};
+use crate::bank::{Ids, PEOPLE, Person, SERVICES};
+use crate::moment::{Moment, Stopped};
+use crate::operators::Operator;
 use crate::plan::{Plan, Service};
+use crate::run::Violation;
 use fastrand::Rng;
-use graylane::daemon::{OrderView, ServiceView};
-use graylane_order::Phase;
+use graylane::daemon::OrderView;
 use graylane_rules::Rules;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
 
 /// Everything that was acknowledged.
 #[derive(Clone, Default)]
 pub struct Shadow {
-    plans: BTreeMap<(String, String), Plan>,
-    lists: BTreeMap<(String, String), Ids>,
+    /// Plans and lists, each with the person who wrote it last.
+    plans: BTreeMap<(String, String), (Plan, &'static str)>,
+    lists: BTreeMap<(String, String), (Ids, &'static str)>,
     baselines: BTreeMap<(String, String), Baseline>,
+    pub stopped: Stopped,
     pub orders: BTreeMap<u64, ShadowOrder>,
 }
 
@@ -25,140 +38,6 @@ struct Baseline {
     route_default: String,
 }
 
-/// An order as it was started and adjusted, and as the daemon told it last.
-#[derive(Clone)]
-pub struct ShadowOrder {
-    pub plan: Plan,
-    scopes: Vec<Pinned>,
-    pub told: Told,
-    /// Who was gray when we last looked, by service; forgotten where somebody narrowed on purpose.
-    gray: BTreeMap<&'static str, Vec<bool>>,
-}
-
-/// What the daemon tells of an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    pub version: u64,
-    pub phase: Phase,
-    /// The number of the stage, from 1.
-    pub stage: usize,
-    /// How many stages each service entered, and whether it went back.
-    pub services: BTreeMap<String, (usize, bool)>,
-}
-
-// === impl Told ===
-
-impl Told {
-    fn of(view: &OrderView, plan: &Plan) -> Self {
-        let entered = |service: &ServiceView| {
-            let name = service.stage.as_ref();
-            let at = plan.stages.iter().position(|stage| Some(&stage.name) == name);
-            (service.name.clone(), (at.map_or(0, |at| at + 1), service.rolled_back))
-        };
-        let services = view.services.iter().map(entered).collect();
-        Self { version: view.version, phase: view.phase, stage: view.stage.number, services }
-    }
-
-    fn new(plan: &Plan) -> Self {
-        let services = plan.services.iter().map(|service| (service.name.to_owned(), (0, false))).collect();
-        Self { version: 0, phase: Phase::Running, stage: 0, services }
-    }
-}
-
-// === impl ShadowOrder ===
-
-impl ShadowOrder {
-    pub fn is_active(&self) -> bool {
-        !matches!(self.told.phase, Phase::RolledBack | Phase::Finished)
-    }
-
-    /// The number of its tenant.
-    pub fn tenant(&self) -> usize {
-        TENANTS.iter().position(|tenant| *tenant == self.plan.tenant).unwrap_or_default()
-    }
-
-    /// Whether the order says anything of a service in the rules.
-    fn rules(&self) -> bool {
-        self.is_active() && self.told.phase != Phase::RollingBack
-    }
-
-    fn entered(&self, service: &str) -> (usize, bool) {
-        self.told.services.get(service).copied().unwrap_or_default()
-    }
-
-    /// Who of the sample has to be gray on a service.
-    fn is_gray(&self, service: &str, person: &Person) -> bool {
-        match self.entered(service) {
-            (0, _) | (_, true) => false,
-            (entered, false) => is_gray(self.plan.name, &self.scopes[..entered], person),
-        }
-    }
-
-    /// Takes in what the daemon tells now. Gives whether something went forward that needs converged proxies, whether the
-    /// rules changed by it, and what is wrong with it, if anything is.
-    pub fn hear(&mut self, view: &OrderView) -> Heard {
-        let next = Told::of(view, &self.plan);
-        let before = std::mem::replace(&mut self.told, next);
-        let now = &self.told;
-        let entered = |told: &Told| told.services.values().map(|(entered, _)| *entered).sum::<usize>();
-        let is_new = before.version == 0;
-        let enters = entered(now) > entered(&before) && !is_new;
-        let ends = |phase| now.phase == phase && before.phase != phase;
-        let advances = enters || ends(Phase::Retained) || ends(Phase::Finished) || ends(Phase::RolledBack);
-        let wrong = self.wrong(&before);
-        Heard { advances, publishes: enters || ends(Phase::Finished), wrong }
-    }
-
-    /// What of the order's state cannot follow what was told before.
-    fn wrong(&self, before: &Told) -> Option<String> {
-        let now = &self.told;
-        if now.version < before.version || (now.version == before.version && now != before) {
-            return Some(format!("{now:?} was told after {before:?}"));
-        }
-        if now.stage < before.stage || now.stage > before.stage + 1 {
-            return Some(format!("stage {} follows stage {}", now.stage, before.stage));
-        }
-        let is_back =
-            |told: &Told, service: &Service| told.services.get(service.name).is_some_and(|state| state.1);
-        for service in &self.plan.services {
-            let (entered, _) = self.entered(service.name);
-            if is_back(now, service) != is_back(before, service) {
-                return Some(format!("{} went back, or forth, with no rollback of it", service.name));
-            }
-            let is_here = entered == now.stage;
-            let waits = self.plan.is_serial && entered + 1 == now.stage;
-            if !is_here && !waits && !is_back(now, service) {
-                return Some(format!("{} is at stage {entered} of {}", service.name, now.stage));
-            }
-            let hurries = |on: &&&str| !now.services[**on].1 && now.services[**on].0 < entered;
-            if let Some(on) = service.depends_on.iter().find(hurries).filter(|_| !is_back(now, service)) {
-                return Some(format!(
-                    "{} entered stage {entered} before {on}, on which it depends",
-                    service.name
-                ));
-            }
-        }
-        None
-    }
-
-    /// Whether an order that runs has nothing to wait for but its proxies.
-    pub fn is_ready(&self) -> bool {
-        let is_here = |service: &Service| match self.entered(service.name) {
-            (_, true) => true,
-            (entered, _) => entered == self.told.stage,
-        };
-        let holds = self.plan.stages[self.told.stage - 1].hold_seconds > 0;
-        self.told.phase == Phase::Running && !holds && self.plan.services.iter().all(is_here)
-    }
-}
-
-/// What follows from what the daemon told of an order.
-pub struct Heard {
-    pub advances: bool,
-    pub publishes: bool,
-    pub wrong: Option<String>,
-}
-
 // === impl Shadow ===
 
 impl Shadow {
@@ -167,7 +46,7 @@ impl Shadow {
     }
 
     pub fn list(&self, tenant: &str, name: &str) -> Ids {
-        self.lists.get(&(tenant.to_owned(), name.to_owned())).cloned().unwrap_or_default()
+        self.lists.get(&(tenant.to_owned(), name.to_owned())).map(|(ids, _)| ids.clone()).unwrap_or_default()
     }
 
     pub fn active(&self) -> impl Iterator<Item = (u64, &ShadowOrder)> {
@@ -176,54 +55,71 @@ impl Shadow {
 
     /// The start of a plan that is there.
     pub fn some_plan(&self, rng: &mut Rng) -> Option<Action> {
-        let plan = self.plans.values().nth(rng.usize(..self.plans.len().max(1)))?;
+        let (plan, _) = self.plans.values().nth(rng.usize(..self.plans.len().max(1)))?;
         Some(Action::Start { tenant: plan.tenant, plan: plan.name })
     }
 
-    /// Takes in an action that was acknowledged; `started` is the number of the order that it started.
-    pub fn take(&mut self, action: &Action, started: Option<u64>) {
+    /// The roles that a tenant's stopped line exempts, while it is stopped.
+    pub fn exempt(&self, tenant: &str) -> Option<Vec<&'static str>> {
+        self.stopped.get(tenant).cloned()
+    }
+
+    /// Takes in something that was acknowledged; `started` is the number of the order that it started.
+    pub fn take(&mut self, Request { by, action }: &Request, started: Option<u64>, time: Duration) {
         let key = |tenant: &&str, name: &&str| ((*tenant).to_owned(), (*name).to_owned());
         match action {
             Action::ApplyPlan { plan: Some(plan), .. } => {
-                drop(self.plans.insert(key(&plan.tenant, &plan.name), plan.clone()));
+                let entry = self.plans.entry(key(&plan.tenant, &plan.name));
+                write(entry, plan.clone(), by.name);
             }
             Action::DeletePlan { tenant, name } => drop(self.plans.remove(&key(tenant, name))),
-            Action::PutList { tenant, name, ids } => drop(self.lists.insert(key(tenant, name), ids.clone())),
+            Action::PutList { tenant, name, ids } => {
+                write(self.lists.entry(key(tenant, name)), ids.clone(), by.name);
+            }
             Action::DeleteList { tenant, name } => drop(self.lists.remove(&key(tenant, name))),
             Action::ClearBaseline { tenant, service } => drop(self.baselines.remove(&key(tenant, service))),
             Action::Start { tenant, plan } => {
-                if let (Some(id), Some(plan)) = (started, self.plans.get(&key(tenant, plan))) {
+                if let (Some(id), Some((plan, author))) = (started, self.plans.get(&key(tenant, plan))) {
                     let scopes = plan.stages.iter().map(|stage| pinned(&stage.scope, tenant, self)).collect();
-                    let (told, gray) = (Told::new(plan), BTreeMap::new());
-                    let order = ShadowOrder { plan: plan.clone(), scopes, told, gray };
-                    self.orders.insert(id, order);
+                    let lists = plan.stages.iter().flat_map(|stage| stage.scope.lists());
+                    let put_by = lists.filter_map(|list| Some(self.lists.get(&key(tenant, &list))?.1));
+                    let authors = put_by.chain([*author, by.name]).collect();
+                    self.orders.insert(id, ShadowOrder::new(id, plan.clone(), scopes, authors));
                 }
             }
-            Action::Order { id, what, .. } => self.take_order(*id, what),
+            Action::Order { id, what, .. } => self.take_order(*id, what, by, time),
+            Action::Freeze { tenant, exempt } => drop(self.stopped.insert(tenant, exempt.clone())),
+            Action::Unfreeze { tenant } => drop(self.stopped.remove(tenant)),
             Action::ApplyPlan { plan: None, .. } | Action::Observe => {}
         }
     }
 
-    fn take_order(&mut self, id: u64, what: &What) {
+    fn take_order(&mut self, id: u64, what: &What, by: &'static Operator, time: Duration) {
         let Some(mut order) = self.orders.remove(&id) else { return };
         match what {
-            What::Adjust(scope) => {
-                order.scopes[order.told.stage - 1] = pinned(scope, order.plan.tenant, self);
-                order.gray.clear();
-            }
-            What::Rollback { services, keeps_dependents } => {
-                for service in order.plan.rolled_back(services, *keeps_dependents) {
-                    order.gray.retain(|gray, _| *gray != service);
-                    // The daemon has to tell the same; where it does not, its rules are not what we expect.
-                    if let Some((_, rolled_back)) = order.told.services.get_mut(&service) {
-                        *rolled_back = true;
-                    }
-                }
-            }
-            What::Finish => self.finish(&order),
-            What::Advance | What::Pause | What::Resume => {}
+            What::Adjust(scope) => order.adjust(pinned(scope, order.plan.tenant, self), by.name),
+            What::Rollback { services, keeps_dependents } => order.roll_back(services, *keeps_dependents),
+            What::Approve { role, hash, .. } => order.approve(by, *role, hash),
+            What::Health { service, health } => order.judge(service, *health, time),
+            What::Advance | What::Pause | What::Resume | What::Finish => {}
         }
         self.orders.insert(id, order);
+    }
+
+    /// Takes in what the daemon tells of an order now.
+    pub fn hear(&mut self, view: &OrderView, moment: &Moment) -> Result<Heard, Violation> {
+        let Some(mut order) = self.orders.remove(&view.id) else { return Ok(Heard::default()) };
+        let heard = order.hear(view, moment);
+        if heard.as_ref().is_ok_and(|heard| heard.finishes) {
+            self.finish(&order);
+        }
+        self.orders.insert(view.id, order);
+        heard
+    }
+
+    /// Notes which windows are shut.
+    pub fn watch_windows(&mut self, moment: &Moment) {
+        self.orders.values_mut().for_each(|order| order.watch_window(moment));
     }
 
     /// The gray versions become what services run.
@@ -293,6 +189,15 @@ impl Shadow {
             }
         }
         None
+    }
+}
+
+/// Takes in what somebody wrote; who writes the same as is there is no author of it.
+fn write<K: Ord, T: PartialEq>(entry: Entry<'_, K, (T, &'static str)>, new: T, by: &'static str) {
+    match entry {
+        Entry::Occupied(mut entry) if entry.get().0 != new => drop(entry.insert((new, by))),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(entry) => drop(entry.insert((new, by))),
     }
 }
 
