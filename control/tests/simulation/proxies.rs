@@ -193,6 +193,8 @@ impl State {
         let is_start = last.as_ref().map_or(self.clock.elapsed() == self.daemon_since, |last| !last.is_out);
         let proxies = match last {
             Some(last) if !is_new => last.proxies,
+            // No daemon before knew of rules, or of who would have to have them.
+            None if is_start && rules.to_rule_set().services.is_empty() => 0,
             // The daemon before wrote it down, and was gone before it could publish it.
             _ if is_start => self.counted_before.get(tenant.as_str()).copied().unwrap_or_default(),
             _ => self.counted(&tenant).count(),
