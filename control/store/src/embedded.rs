@@ -2,12 +2,13 @@
 
 use crate::disk::{Disk, Handle, Trouble};
 use crate::history::History;
+use crate::mark::Mark;
 use crate::reserve::Reserve;
 use crate::tables::{self, failed};
 use crate::{Listed, Rev, Store, StoreError, Stored, Transaction, Watch};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,6 +29,8 @@ pub struct RedbStore {
     disk: Arc<Disk>,
     path: PathBuf,
     history: Arc<History>,
+    /// None on a disk that has no other files.
+    mark: Option<Mark>,
     /// One commit after the other, and each one's events before the next.
     writing: Mutex<()>,
 }
@@ -43,12 +46,20 @@ impl RedbStore {
         let path = dir.join(FILE);
         let failed = |source: io::Error| StoreError::Open { path: path.clone(), source: Box::new(source) };
         fs::create_dir_all(dir).map_err(failed)?;
-        if fs::exists(&path).map_err(failed)? {
-            return Self::open_file(&path, &path);
+        let is_new = !fs::exists(&path).map_err(failed)?;
+        let mut store = match is_new {
+            true => Self::open_file(&dir.join(NEW_FILE), &path)?,
+            false => Self::open_file(&path, &path)?,
+        };
+        let (mark, revision) = (Mark::open(dir).map_err(failed)?, store.history.revision());
+        mark.check(&path, revision)?;
+        mark.set(revision);
+        store.mark = Some(mark);
+        if is_new {
+            fs::rename(dir.join(NEW_FILE), &path)
+                .and_then(|()| File::open(dir)?.sync_all())
+                .map_err(failed)?;
         }
-        let new = dir.join(NEW_FILE);
-        let store = Self::open_file(&new, &path)?;
-        fs::rename(&new, &path).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)?;
         Ok(store)
     }
 
@@ -58,7 +69,14 @@ impl RedbStore {
         let is_new = at != path;
         let file = File::options().read(true).write(true).create(is_new).truncate(false).open(at);
         let file = file.map_err(failed)?;
-        if !is_new && file.metadata().map_err(failed)?.len() == 0 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.into() }),
+            locked => locked.map_err(|error| failed(error.into()))?,
+        }
+        if is_new {
+            // Whoever began it was killed before there was anything in it.
+            file.set_len(0).map_err(failed)?;
+        } else if file.metadata().map_err(failed)?.len() == 0 {
             return Err(StoreError::Damaged { path: path.into(), what: "it has no bytes".into() });
         }
         let other = file.try_clone().map_err(failed)?;
@@ -90,13 +108,19 @@ impl RedbStore {
             disk,
             path: path.into(),
             history: History::new(revision),
+            mark: None,
             writing: Mutex::new(()),
         })
     }
 
+    /// Whether a write failed, so that what is read here may not be on the disk.
+    fn is_broken(&self) -> bool {
+        self.disk.trouble() == Some(Trouble::Broken)
+    }
+
     fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().ok_or(StoreError::Uncertain)?;
+        let db = db.as_ref().filter(|_| !self.is_broken()).ok_or(StoreError::Uncertain)?;
         look(&db.begin_read().map_err(failed)?)
     }
 
@@ -143,7 +167,7 @@ impl Store for RedbStore {
     fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError> {
         transaction.check()?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.disk.trouble() == Some(Trouble::Broken) {
+        if self.is_broken() {
             return Err(StoreError::Uncertain);
         }
         let full = |missing| StoreError::Full { path: self.path.clone(), missing };
@@ -152,6 +176,9 @@ impl Store for RedbStore {
             Err(failure @ StoreError::Failed(_)) => self.settle(failure),
             written => written,
         }?;
+        if let Some(mark) = &self.mark {
+            mark.set(revision);
+        }
         self.history.add(revision, transaction);
         Ok(revision)
     }
@@ -203,6 +230,9 @@ fn opening(error: DatabaseError, path: &Path) -> StoreError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
         DatabaseError::Storage(StorageError::Corrupted(what)) => StoreError::Damaged { path, what },
+        DatabaseError::UpgradeRequired(version) => {
+            StoreError::Damaged { path, what: format!("it says that it has file format {version}") }
+        }
         DatabaseError::Storage(StorageError::Io(error))
             if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
         {

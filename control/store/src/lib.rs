@@ -9,6 +9,7 @@ mod embedded;
 mod error;
 mod history;
 mod limits;
+mod mark;
 mod memory;
 mod reserve;
 mod store;
