@@ -62,6 +62,11 @@ impl Disk {
         if is_rescue { Ok(()) } else { reserve.fill() }
     }
 
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
     fn set_trouble(&self, trouble: Option<Trouble>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }

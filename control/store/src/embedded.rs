@@ -22,6 +22,12 @@ const NEW_FILE: &str = "graylane.redb.new";
 /// Bytes of the file that are kept in memory. The state is there anyway, and lists are read once, at the start.
 const CACHE_BYTES: usize = 16 << 20;
 
+/// Bytes that are free inside the file, at least, when nothing can be kept back behind its end: what a rollback rewrites,
+/// which is an order of some kilobytes, and the pages on the way to it. Of a large file it is this part, for its orders may
+/// be large, too.
+const MIN_SLACK: u64 = 96 << 10;
+const SLACK_OF_FILE: u64 = 8;
+
 /// A durable store in one file, which only one process has open.
 pub struct RedbStore {
     /// None once the disk failed.
@@ -132,6 +138,21 @@ impl RedbStore {
         Ok(revision)
     }
 
+    /// Whether the file itself has so much free room that a rollback finds some even after `transaction`. It is asked when
+    /// there is no room for the file to grow; then it goes through the whole file.
+    fn has_slack(&self, transaction: &Transaction) -> Result<bool, StoreError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let txn = begin_write(db.as_ref().ok_or(StoreError::Uncertain)?)?;
+        let stats = txn.stats().map_err(failed)?;
+        let len = self.disk.len().map_err(|error| failed(StorageError::Io(error)))?;
+        let free = len.saturating_sub(stats.allocated_pages() * stats.page_size() as u64);
+        let slack = (len / SLACK_OF_FILE).max(MIN_SLACK);
+        // What takes content away needs some room first, and gives more.
+        let factor = if transaction.blob_deletes.is_empty() { 2 } else { 1 };
+        // Values lie in pages that are up to twice as large.
+        Ok(free >= factor * slack + 2 * transaction.size() as u64)
+    }
+
     /// Finds out what became of a commit that failed. When the disk is only full, the store goes on with what is there.
     fn settle(&self, failure: StoreError) -> Result<Rev, StoreError> {
         let Some(Trouble::Full { missing }) = self.disk.trouble() else {
@@ -170,8 +191,11 @@ impl Store for RedbStore {
         if self.is_broken() {
             return Err(StoreError::Uncertain);
         }
-        let full = |missing| StoreError::Full { path: self.path.clone(), missing };
-        self.disk.make_ready(transaction.is_rescue).map_err(full)?;
+        if let Err(missing) = self.disk.make_ready(transaction.is_rescue)
+            && !self.has_slack(transaction)?
+        {
+            return Err(StoreError::Full { path: self.path.clone(), missing });
+        }
         let revision = match self.write(transaction) {
             Err(failure @ StoreError::Failed(_)) => self.settle(failure),
             written => written,

@@ -43,19 +43,21 @@ impl Transaction {
         for (hash, _) in &self.blobs {
             within(&|| "the hash of a blob".to_owned(), hash.len(), MAX_KEY_BYTES)?;
         }
-        let mut all = 0;
         for (key, bytes) in &self.puts {
             within(&|| key.clone(), bytes.len(), MAX_VALUE_BYTES)?;
-            all += bytes.len();
         }
         for (number, bytes) in &self.appends {
             within(&|| format!("entry {number} of the log"), bytes.len(), MAX_VALUE_BYTES)?;
-            all += bytes.len();
         }
         for (hash, bytes) in &self.blobs {
             within(&|| format!("the content {hash}"), bytes.len(), MAX_BLOB_BYTES)?;
-            all += bytes.len();
         }
-        within(&|| "the transaction".to_owned(), all, MAX_TRANSACTION_BYTES)
+        within(&|| "the transaction".to_owned(), self.size(), MAX_TRANSACTION_BYTES)
+    }
+
+    /// Bytes of all that it writes.
+    pub(crate) fn size(&self) -> usize {
+        let named = self.puts.iter().chain(&self.blobs).map(|(_, bytes)| bytes.len());
+        named.chain(self.appends.iter().map(|(_, bytes)| bytes.len())).sum()
     }
 }

@@ -15,6 +15,8 @@ pub struct Daemon {
     log: Arc<Mutex<String>>,
     /// The API's address, e.g. `http://127.0.0.1:4711`.
     pub server: String,
+    /// Where proxies connect, e.g. `http://127.0.0.1:4712`.
+    pub xds: String,
 }
 
 /// An answer of the API.
@@ -48,8 +50,9 @@ impl Daemon {
         std::thread::spawn(move || {
             log.lines().map_while(Result::ok).for_each(|line| *keeper.lock().unwrap() += &line)
         });
-        let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Self { child, log: kept, server: format!("http://{address}") }
+        let address = |name: &str| line.split(name).nth(1).unwrap().split_whitespace().next().unwrap();
+        let (server, xds) = (format!("http://{}", address("http=")), format!("http://{}", address("xds=")));
+        Self { child, log: kept, server, xds }
     }
 
     /// What it logged so far.

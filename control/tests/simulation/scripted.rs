@@ -124,4 +124,7 @@ fn nothing_is_acknowledged_after_a_write_that_failed() {
     assert!(put("T1").ask(&daemon, None).is_err());
     let told = put("T0").ask(&daemon, None).unwrap_err().to_string();
     assert!(told.contains("start the daemon again"), "it changes nothing, if T1 was not written: {told}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let failure = async { tokio::time::timeout(Duration::from_secs(10), daemon.store_failure()).await };
+    assert!(runtime.block_on(failure).is_ok(), "`graylane serve` ends when this does");
 }
