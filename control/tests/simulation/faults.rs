@@ -9,6 +9,7 @@ use crate::shadow::ShadowOrder;
 use crate::time::SimClock;
 use graylane::clock::Clock as _;
 use graylane::daemon::{ActionError, Once};
+use jiff::Timestamp;
 use std::error::Error;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ impl Simulation {
         let before = self.before();
         let moment = self.moment(&request);
         let asked = self.ask_failing(fault, request);
-        self.restart()?;
+        let unwatched = self.restart()?;
         let now = Memory::of(&self.daemon);
         let done = Self::done(&asked, &before, &now)?;
         for (Asked { request, answer, .. }, done) in asked.iter().zip(&done) {
@@ -73,7 +74,17 @@ impl Simulation {
             }
         }
         self.check(&moment)?;
+        self.miss_openings(unwatched);
         self.retry(&asked, &done, &before, &now)
+    }
+
+    fn miss_openings(&mut self, unwatched: Option<(Timestamp, Timestamp)>) {
+        let Some((from, to)) = unwatched else { return };
+        for order in self.shadow.orders.values_mut() {
+            if order.miss_opening(from, to) {
+                self.tally.count("openings let pass");
+            }
+        }
     }
 
     /// An operator who got no answer, or lost it, asks again with the key.
@@ -194,13 +205,19 @@ impl Simulation {
         Ok((Memory::of(&daemon), done))
     }
 
-    /// The power goes, and comes back; it may go again while the daemon recovers.
-    fn restart(&mut self) -> Checked {
+    /// The power goes, and comes back; it may go again while the daemon recovers. Gives from when to when nobody watched, if
+    /// the clock did not jump meanwhile.
+    fn restart(&mut self) -> Result<Option<(Timestamp, Timestamp)>, Violation> {
         let releases = self.fleet.releases();
         self.disk = self.disk.cut();
         self.fleet.lose_daemon();
         let lost_at = self.clock.now();
         self.clock.pass(Duration::from_millis(self.rng.u64(10..70_000)));
+        // Somebody waits for a window, and it is at night that daemons are down.
+        let opens_in = self.shadow.active().find_map(|(_, order)| order.opens_in(self.clock.now()));
+        if let Some(minutes) = opens_in.filter(|_| self.rng.bool()) {
+            self.clock.pass(Duration::from_mins(minutes.into()));
+        }
         if self.rng.u8(..6) == 0 {
             self.set_clock();
             self.tally.count("jumps of the wall clock while no daemon runs");
@@ -228,12 +245,7 @@ impl Simulation {
             }
         }
         self.daemon_since = self.clock.elapsed();
-        if self.unseen.is_zero() {
-            let now = self.clock.now();
-            let waiting = self.shadow.orders.values_mut();
-            let missed = waiting.filter_map(|order| order.miss_opening(lost_at, now).then_some(())).count();
-            (0..missed).for_each(|_| self.tally.count("openings let pass"));
-        }
+        let unwatched = self.unseen.is_zero().then(|| (lost_at, self.clock.now()));
         self.forget_watch();
         self.audit = AuditReader::default();
         self.story.tell(|| "a new daemon serves".to_owned());
@@ -243,7 +255,7 @@ impl Simulation {
                 return broken("revisions only grow", format!("{tenant} has {is} after {was}"));
             }
         }
-        Ok(())
+        Ok(unwatched)
     }
 }
 

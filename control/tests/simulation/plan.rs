@@ -77,7 +77,7 @@ impl Plan {
             is_auto: rng.u8(..3) == 0,
             services: services(baseline, rng),
             stages: stages(now, rng),
-            settle_seconds: [0, 0, 3, 20][rng.usize(..4)],
+            settle_seconds: [0, 3, 20, 60][rng.usize(..4)],
             retention_seconds: [None, None, Some(20), Some(90)][rng.usize(..4)],
             at_retention_end: [None, Some("stay"), Some("finish"), Some("finish")][rng.usize(..4)],
             on_fault: faults.get(rng.usize(..4)).copied(),

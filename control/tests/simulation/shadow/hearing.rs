@@ -10,6 +10,9 @@ use graylane_order::Phase;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
+/// How long a daemon may be down, if it misses the opening of a window by it.
+const MAX_OUTAGE_MINUTES: u32 = 15;
+
 /// What follows from what the daemon told of an order.
 #[derive(Default)]
 pub struct Heard {
@@ -126,6 +129,15 @@ impl ShadowOrder {
         let approved = (!stage.approvals.is_empty()).then_some("stages entered after approvals");
         let in_window = window.map(|_| "stages entered in their window");
         Ok(approved.into_iter().chain(in_window).collect())
+    }
+
+    /// The minutes until the window opens that is waited for, if it does soon, and not for those who were not there.
+    pub fn opens_in(&self, now: Timestamp) -> Option<u32> {
+        let waits = self.told.phase == Phase::AwaitingApproval
+            && self.next_window().is_some_and(|window| !window.starts_late)
+            && !self.is_window_open(now);
+        let is_open = |minutes: &u32| self.is_window_open(now + SignedDuration::from_mins((*minutes).into()));
+        (1..MAX_OUTAGE_MINUTES).find(is_open).filter(|_| waits)
     }
 
     /// Notes that the window which is waited for opened while no daemon ran, between two times.
