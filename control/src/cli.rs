@@ -16,6 +16,7 @@ mod problem;
 mod progress;
 mod proxies;
 mod serve;
+mod store;
 mod tenant;
 mod token;
 
@@ -92,6 +93,9 @@ enum Command {
     /// Read the audit log, and check that nobody changed it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Back up, restore and check the data directory of a daemon that does not run
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Tell which version a request gets, and why
     Explain(explain::Explain),
     /// Show what each proxy should run, acknowledged and runs
@@ -135,6 +139,7 @@ impl Cli {
             Command::List(list) => list.run(&session),
             Command::Baseline(baseline) => baseline.run(&session),
             Command::Audit(audit) => audit.run(&session),
+            Command::Store(store) => store.run(&session),
             Command::Explain(explain) => explain.run(&session),
             Command::Proxies(proxies) => proxies.run(&session),
             Command::Token(token) => token.run(self.output),

@@ -13,3 +13,4 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod fleet;
+pub mod inspection;

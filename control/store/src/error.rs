@@ -56,6 +56,18 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// There is no store.
+    #[error("there is no store in {}; see --data", path.display())]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is something already where a store should be made.
+    #[error("{} is not empty; give another --data, or move away what is there", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file was written by another version of this program.
     #[error("{} has layout {found}, this program reads {OLDEST_LAYOUT} to {LAYOUT}; use the program that wrote it", path.display())]
     Layout {

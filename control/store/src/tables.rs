@@ -1,5 +1,6 @@
 //! How a store lies in a file: its tables, and what a transaction does to them.
 
+use crate::entry::{Entry, Standing};
 use crate::{Listed, MAX_LOG_READ_BYTES, Rev, StoreError, Stored, Transaction};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use std::path::Path;
@@ -80,6 +81,32 @@ pub(crate) fn write(txn: &WriteTransaction, transaction: &Transaction) -> Result
         blobs.insert(hash.as_str(), bytes.as_slice()).map_err(failed)?;
     }
     Ok(revision)
+}
+
+/// Puts something in its place as it was in another store.
+pub(crate) fn restore(txn: &WriteTransaction, entry: &Entry) -> Result<(), StoreError> {
+    match entry {
+        Entry::Value { key, stored } => {
+            let mut values = txn.open_table(VALUES).map_err(failed)?;
+            values.insert(key.as_str(), (stored.revision, stored.bytes.as_slice())).map_err(failed)?;
+        }
+        Entry::Log { number, bytes } => {
+            txn.open_table(LOG).map_err(failed)?.insert(number, bytes.as_slice()).map_err(failed)?;
+        }
+        Entry::Blob { hash, bytes } => {
+            let mut blobs = txn.open_table(BLOBS).map_err(failed)?;
+            blobs.insert(hash.as_str(), bytes.as_slice()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes over where another store stood.
+pub(crate) fn stand(txn: &WriteTransaction, standing: Standing) -> Result<(), StoreError> {
+    let mut meta = txn.open_table(META).map_err(failed)?;
+    meta.insert(REVISION, standing.revision).map_err(failed)?;
+    meta.insert(EPOCH, standing.epoch).map_err(failed)?;
+    Ok(())
 }
 
 /// Begins a commit of a writer, if its epoch is not over, and gives the commit's revision.

@@ -9,7 +9,7 @@
 
 mod model;
 
-use graylane_store::{FILE, RedbStore, Store, StoreError, Transaction};
+use graylane_store::{FILE, RedbStore, Salvage, Store, StoreError, Transaction, each_entry};
 use model::Model;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,4 +157,32 @@ fn what_was_left_of_a_store_that_was_not_made_to_its_end_is_no_store() {
     assert_eq!(store.list("").unwrap().revision, 0);
     assert!(!dir.path().join("graylane.redb.new").exists());
     assert!(matches!(RedbStore::open(dir.path()), Err(StoreError::InUse { .. })));
+}
+
+/// F04. Reading what is left may end in a refusal or a panic, which is caught, but it ends, and it changes nothing.
+#[test]
+fn reading_what_is_left_of_a_damaged_store_ends() {
+    let small = Small::new(false);
+    let (mut bytes, mut read, mut differ) = (small.bytes.clone(), 0, 0);
+    for at in (0..bytes.len()).filter(|at| small.bytes[*at] != 0).step_by(5) {
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(small.path(), &bytes).unwrap();
+        let dir = small.dir.path().to_path_buf();
+        let found = std::panic::catch_unwind(move || {
+            let mut entries = 0;
+            let salvage = Salvage::open(&dir)?;
+            each_entry(&salvage, |_| {
+                entries += 1;
+                Ok::<_, StoreError>(())
+            })?;
+            Ok::<_, StoreError>(entries)
+        });
+        assert_eq!(fs::read(small.path()).unwrap(), bytes);
+        bytes[at] = small.bytes[at];
+        match found {
+            Ok(Ok(12)) => read += 1,
+            _ => differ += 1,
+        }
+    }
+    assert!(read > 1_000 && differ > 10, "{read} were read whole, {differ} not");
 }
