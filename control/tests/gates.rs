@@ -161,12 +161,13 @@ fn who_may_not_approve_is_told_by_status() {
         let body = body.to_string();
         desk.daemon.request("POST", "/api/v1/orders/1/approve", &headers, body.as_bytes()).status
     };
-    assert_eq!(status("lin", json!({ "content": order["standingHash"] })), 403);
-    assert_eq!(status("sun", json!({ "content": order["standingHash"] })), 403);
-    assert_eq!(status("ann", json!({ "content": "older" })), 412);
+    let approval = |content: &Value| json!({ "stage": "pilot-branch", "content": content });
+    assert_eq!(status("lin", approval(&order["standingHash"])), 403);
+    assert_eq!(status("sun", approval(&order["standingHash"])), 403);
+    assert_eq!(status("ann", approval(&json!("older"))), 412);
     assert_eq!(status("ann", json!({})), 422);
     assert_eq!(status("ann", json!({ "content": order["standingHash"], "stage": "whole-bank" })), 409);
-    assert_eq!(status("ann", json!({ "content": order["standingHash"] })), 200);
+    assert_eq!(status("ann", approval(&order["standingHash"])), 200);
 }
 
 #[test]

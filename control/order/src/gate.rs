@@ -78,8 +78,8 @@ pub struct Approve {
     pub roles: BTreeSet<String>,
     /// The role in which to approve; none takes the first that is still needed.
     pub role: Option<String>,
-    /// The stage's name; none means the one that comes next.
-    pub stage: Option<String>,
+    /// The stage's name: it has to be the one that comes next.
+    pub stage: String,
     /// What the person saw: [`Order::standing_hash`].
     pub hash: String,
 }
@@ -160,11 +160,11 @@ impl Order {
     /// When it is not what comes next, not what stands, or not this person's to approve.
     pub(crate) fn check_approval(&self, approve: &Approve) -> Result<Option<Approval>, Refused> {
         let Some(stage) = self.next_stage() else {
-            return Err(Refused::NoGate { order: self.id, stage: approve.stage.clone().unwrap_or_default() });
+            return Err(Refused::NoGate { order: self.id, stage: approve.stage.clone() });
         };
         let name = self.stage_name(stage);
-        if let Some(other) = approve.stage.as_ref().filter(|other| **other != name) {
-            return Err(Refused::OtherStage { asked: other.clone(), next: name });
+        if approve.stage != name {
+            return Err(Refused::OtherStage { asked: approve.stage.clone(), next: name });
         }
         if approve.hash != self.standing_hash() {
             let (seen, found) = (approve.hash.clone(), self.standing_hash().to_owned());

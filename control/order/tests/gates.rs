@@ -27,7 +27,7 @@ fn approves(order: &Order, name: &str, roles: &[&str]) -> Approve {
         actor: Actor { name: name.into(), reason: String::new() },
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         role: None,
-        stage: None,
+        stage: next_stage(order),
         hash: order.standing_hash().to_owned(),
     }
 }
@@ -115,7 +115,7 @@ fn nobody_approves_his_own_work_or_without_the_role_or_what_he_did_not_see() {
         "content h stands now, not older; look at the order again, and approve what it says"
     );
     let mut later = approves(&order, "wang", &["manager"]);
-    later.stage = Some("three".into());
+    later.stage = "three".into();
     let later = order.step(Event::Approve(Box::new(later), sight(ALL)), at(2)).unwrap_err();
     assert!(matches!(later, Refused::OtherStage { next, .. } if next == "two"));
 }
@@ -327,6 +327,38 @@ fn a_clock_that_jumps_shortens_no_hold_and_lengthens_none() {
     );
     let ended = step(&step(&order, rollback(&[], false), 5), observed(ALL), 6);
     assert_eq!(step(&ended, Event::ClockJumped { by: SignedDuration::from_mins(9) }, 15), ended);
+}
+
+#[test]
+fn a_jump_over_an_opening_does_not_make_it_one_that_came_before_the_order_waited() {
+    let order = step(&started_with(windowed(Missed::Skip)), advance(ALL), 1);
+    let jumped = step(&order, Event::ClockJumped { by: SignedDuration::from_mins(1_229) }, 1_230);
+    let looks = Event::Observed(Sight { watching_since: at(1_230), ..sight(ALL) });
+    let skipped = step(&jumped, looks, 1_231);
+    assert_eq!((skipped.stage, skipped.awaited.unwrap().opening.unwrap().skipped), (0, true));
+}
+
+#[test]
+fn an_order_that_finishes_by_itself_warns_before_also_when_nobody_watched() {
+    let late = step(&retained(RetentionEnd::Finish), observed(ALL), 9_999);
+    assert_eq!((late.phase, late.retention.unwrap().until), (Phase::Retained, at(9_999 + 60)));
+    assert!(last(&late).starts_with("the retention ends at"), "{}", last(&late));
+    assert_eq!(step(&late, observed(ALL), 9_999 + 59).phase, Phase::Retained);
+    assert_eq!(step(&late, observed(ALL), 9_999 + 60).phase, Phase::Finished);
+}
+
+#[test]
+fn what_follows_a_fault_that_was_rolled_back_settles_too() {
+    let mut plan = plan(Batch::Serial);
+    (plan.spec.settle, plan.spec.on_fault) =
+        (Some(Span::from_seconds(600)), Some(FaultAction::RollbackService));
+    plan.spec.services[1].depends_on.clear();
+    let figures = String::new();
+    let event = Event::Health { actor: actor(), service: "loan".into(), health: Health::Faulty, figures };
+    let order = step(&started_with(plan), event, 1);
+    assert_eq!(order.timeline.last().unwrap().actor.reason, r#"service "loan" is faulty"#);
+    assert_eq!(step(&order, observed(ALL), 10), order);
+    assert_eq!(last(&step(&order, observed(ALL), 11)), r#"service "ledger" entered stage "one""#);
 }
 
 #[test]

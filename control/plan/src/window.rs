@@ -33,6 +33,8 @@ struct Times {
     from: Time,
     /// None is the end of the day.
     to: Option<Time>,
+    /// Whether they are denied.
+    denied: bool,
 }
 
 /// A calendar, read.
@@ -71,16 +73,17 @@ impl Window {
                 format!("{zone} is no time zone; write an IANA name like Asia/Shanghai"),
             );
         }
-        let mut slots = |name: &str, slots: &[Slot]| {
+        let mut slots = |name: &str, slots: &[Slot], denied: bool| {
             let path = field(path, name);
             if slots.len() > MAX_SLOTS {
                 let count = slots.len();
                 problems.error(&path, format!("{count} slots are over the limit of {MAX_SLOTS}; merge some"));
             }
             let slots = slots.iter().take(MAX_SLOTS).enumerate();
-            slots.map(|(at, slot)| Times::read(&element(&path, at), slot, problems)).collect()
+            let read = |(at, slot)| Times { denied, ..Times::read(&element(&path, at), slot, problems) };
+            slots.map(read).collect()
         };
-        let (allow, deny) = (slots("allow", &spec.allow), slots("deny", &spec.deny));
+        let (allow, deny) = (slots("allow", &spec.allow, false), slots("deny", &spec.deny, true));
         Some(Self { zone: zone?, allow, deny, days })
     }
 
@@ -143,8 +146,9 @@ impl Window {
         [day.yesterday().ok(), Some(day)].into_iter().flatten().filter_map(|day| self.span(times, day))
     }
 
-    /// The time of a slot that begins on a day. A time of day that a change of the clocks leaves out is the same time
-    /// after it, and of one that comes twice the first counts.
+    /// The time of a slot that begins on a day. Where a change of the clocks leaves a time of day out, or makes it come twice,
+    /// what is denied begins at the earlier and ends at the later of the two times that it can be; what is allowed goes by
+    /// the time after the change and by the first of two.
     fn span(&self, times: &Times, day: Date) -> Option<(Timestamp, Timestamp)> {
         if !times.is_on(day, &self.days) {
             return None;
@@ -154,8 +158,12 @@ impl Window {
             Some(to) => (day.tomorrow().ok()?, to),
             None => (day.tomorrow().ok()?, Time::midnight()),
         };
-        let at = |day: Date, time: Time| self.zone.to_timestamp(day.to_datetime(time)).ok();
-        Some((at(day, times.from)?, at(last, to)?))
+        let at = |day: Date, time: Time| self.zone.to_ambiguous_timestamp(day.to_datetime(time));
+        let (from, to) = (at(day, times.from), at(last, to));
+        match times.denied {
+            true => Some((from.earlier().ok()?, to.later().ok()?)),
+            false => Some((from.compatible().ok()?, to.compatible().ok()?)),
+        }
     }
 
     fn date(&self, at: Timestamp) -> Date {
@@ -172,6 +180,7 @@ impl Times {
             weekdays: [every; 7],
             workdays: false,
             holidays: false,
+            denied: false,
             dates: read_dates(&field(path, "dates"), &slot.dates, problems),
             from: slot.from.as_deref().map_or(Time::midnight(), |from| {
                 read_time(&field(path, "from"), from, problems).unwrap_or_default()
@@ -349,6 +358,15 @@ mod tests {
         assert_eq!(window.opens_after(at("2026-03-28T12:00+01")), Some(at("2026-03-30T02:30+02")));
         assert_eq!(window.opens_after(at("2026-10-24T12:00+02")), Some(at("2026-10-25T02:30+02")));
         assert!(window.is_open(at("2026-10-25T03:29+01")), "until 03:30, which comes once");
+    }
+
+    #[test]
+    fn what_is_denied_has_no_hole_where_the_clocks_change() {
+        let until = window("Europe/Berlin", vec![], vec![slot(&[], "00:00", "02:30")], None);
+        assert!(!until.is_open(at("2026-10-25T02:15+01")), "the second 02:15");
+        assert!(until.is_open(at("2026-10-25T02:30+01")));
+        let from = window("Europe/Berlin", vec![], vec![slot(&[], "02:30", "03:30")], None);
+        assert!(!from.is_open(at("2026-03-29T03:15+02")), "02:30 is left out, and 03:15 is behind it");
     }
 
     #[test]

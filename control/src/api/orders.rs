@@ -39,9 +39,8 @@ pub(crate) struct Adjustment {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Approval {
-    /// The stage; none means the one that comes next, and any other is refused.
-    #[serde(default)]
-    stage: Option<String>,
+    /// The stage's name: it has to be the one that comes next.
+    stage: String,
     /// The role in which the caller approves; none takes one that is still needed.
     #[serde(default)]
     role: Option<String>,

@@ -49,7 +49,7 @@ pub(crate) enum OrderCommand {
     Approve {
         #[command(flatten)]
         target: Target,
-        /// Refuse unless this stage comes next
+        /// The stage, as `order get` showed it; without it, the one that comes next
         #[arg(long)]
         stage: Option<String>,
         /// The role in which to approve, of those that you have; otherwise one that is still needed
@@ -178,10 +178,10 @@ impl OrderCommand {
             }
             Self::Get { id, watch: true } => watch::watch(session, id),
             Self::Approve { target, stage, role, content, action } => {
-                let content = match content {
-                    Some(content) => content,
-                    None => session.client.get::<OrderView>(&format!("/orders/{}", target.id))?.standing_hash,
-                };
+                // Both of one answer, so that what is approved was there together.
+                let order: OrderView = session.client.get(&format!("/orders/{}", target.id))?;
+                let next = order.next_stage.map(|next| next.name).unwrap_or_default();
+                let (stage, content) = (stage.unwrap_or(next), content.unwrap_or(order.standing_hash));
                 let body = json!({ "stage": stage, "role": role, "content": content });
                 action.send(session, &target, "approve", body)
             }

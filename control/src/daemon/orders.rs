@@ -33,8 +33,8 @@ pub struct StartOrder {
 pub enum OrderAction {
     /// Approve the stage that comes next.
     Approve {
-        /// The stage's name; none means whichever comes next.
-        stage: Option<String>,
+        /// The stage's name: it has to be the one that comes next.
+        stage: String,
         /// The role in which to approve; none takes one that is still needed.
         role: Option<String>,
         /// What is approved: the order's standing hash, as the caller saw it.

@@ -79,7 +79,13 @@ impl State {
         json!({
             "version": order.version,
             "contentHash": order.content_hash,
+            "standingHash": order.standing_hash(),
+            "authors": shown(&order.authors),
+            "approvals": shown(&order.approvals),
             "phase": order.phase,
+            "pausedIn": order.paused_in,
+            "awaited": order.awaited,
+            "retention": order.retention,
             "stage": order.current_stage().map(|stage| &stage.name),
             "scope": shown(&order.scope(order.stage)),
             "lists": shown(&order.lists_by_stage.get(order.stage)),

@@ -38,7 +38,7 @@ impl Watch {
     pub(crate) fn new(clock: &dyn Clock, last_deed: Option<Timestamp>) -> Self {
         let now = Look::at(clock);
         let last = Look { wall: last_deed.map_or(now.wall, |deed| deed.max(now.wall)), ..now };
-        Self { since: now.wall, last, converged_by_tenant: BTreeMap::new() }
+        Self { since: last.wall, last, converged_by_tenant: BTreeMap::new() }
     }
 
     /// Looks at the clocks, and gives by how much the wall clock jumped since the last look, if it did.
@@ -48,6 +48,10 @@ impl Watch {
         let expected = self.last.wall.saturating_add(signed(passed)).unwrap_or(look.wall);
         let jump = Some(look.wall.duration_since(expected)).filter(|jump| jump.abs() > MAX_DRIFT);
         self.last = look;
+        if passed > MAX_BREAK {
+            // Proxies may have been elsewhere meanwhile.
+            self.converged_by_tenant.clear();
+        }
         match jump {
             // Nobody watched the time that the clock left out.
             Some(jump) if jump > signed(MAX_BREAK) => self.since = look.wall,
@@ -175,6 +179,7 @@ mod tests {
         let clock = Set(Mutex::new((1_000, 0)));
         let mut watch = Watch::new(&clock, Some(at(4_600)));
         assert_eq!((watch.look(&clock), watch.look(&clock)), (jump(-3_600), None));
+        assert_eq!(watch.since, at(1_000), "before it was opened nobody watched");
         assert_eq!(Watch::new(&clock, Some(at(900))).look(&clock), None);
     }
 

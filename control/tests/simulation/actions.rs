@@ -65,9 +65,9 @@ pub enum Action {
 /// Something that is asked of an order.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// Approve a stage, the one of this name or whichever is next, in a role, by what was seen.
+    /// Approve the stage of this name, in a role, by what was seen.
     Approve {
-        stage: Option<String>,
+        stage: String,
         role: Option<&'static str>,
         hash: String,
     },
@@ -322,9 +322,8 @@ impl What {
             _ => order.told.hash.clone(),
         };
         let stage = match rng.u8(..8) {
-            0 => Some(format!("stage-{}", rng.usize(..order.plan.stages.len()))),
-            1 => Some(format!("stage-{}", order.next() - 1)),
-            _ => None,
+            0 => format!("stage-{}", rng.usize(..order.plan.stages.len())),
+            _ => format!("stage-{}", order.next() - 1),
         };
         Self::Approve { stage, role: ROLES.get(rng.usize(..9)).copied(), hash }
     }

@@ -50,7 +50,7 @@ impl Request {
     fn wrong_approval(&self, what: &What, order: &ShadowOrder) -> Option<String> {
         let What::Approve { stage, role, hash } = what else { return None };
         let next = format!("stage-{}", order.next() - 1);
-        if stage.as_ref().is_some_and(|stage| *stage != next) {
+        if *stage != next {
             return Some(format!("{stage:?} was approved, and {next} comes next"));
         }
         if *hash != order.told.hash {

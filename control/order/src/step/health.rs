@@ -21,8 +21,9 @@ impl Order {
         now: Timestamp,
     ) -> Stepped {
         check_reason(&actor)?;
-        if let bytes @ MAX_FIGURES_BYTES.. = figures.len() {
-            return Err(Refused::Figures { bytes });
+        match figures.len() {
+            bytes if bytes > MAX_FIGURES_BYTES => return Err(Refused::Figures { bytes }),
+            _ => {}
         }
         self.check_services(&[service.to_owned()])?;
         if !self.is_active() || self.phase == Phase::RollingBack {
@@ -33,8 +34,7 @@ impl Order {
             return Ok((next, Vec::new()));
         };
         (state.health, state.health_since) = (health, now);
-        let told = if figures.is_empty() { String::new() } else { format!(": {figures}") };
-        next.note(now, actor, format!("service {service:?} is {health}{told}"));
+        next.note(now, actor, format!("service {service:?} is {health}{}", told(&figures)));
         let effects = match health {
             Health::Faulty => next.act_on_fault(service, figures, now),
             Health::Healthy | Health::Unknown => Vec::new(),
@@ -46,7 +46,8 @@ impl Order {
     fn act_on_fault(&mut self, service: &str, figures: String, now: Timestamp) -> Vec<Effect> {
         let is_gray = self.gray_services().any(|(gray, _)| gray.name == service);
         let Some(action) = self.plan.spec.on_fault.filter(|_| is_gray) else { return Vec::new() };
-        let actor = Actor { reason: format!("service {service:?} is faulty: {figures}"), ..Actor::daemon() };
+        let reason = format!("service {service:?} is faulty{}", told(&figures));
+        let actor = Actor { reason, ..Actor::daemon() };
         match action {
             FaultAction::Pause if matches!(self.phase, Phase::Running | Phase::AwaitingApproval) => {
                 self.hold_back(actor, now);
@@ -64,4 +65,8 @@ impl Order {
             }
         }
     }
+}
+
+fn told(figures: &str) -> String {
+    if figures.is_empty() { String::new() } else { format!(": {figures}") }
 }

@@ -53,11 +53,8 @@ impl Order {
 
     /// How long the services that entered have still to do well before the next one enters.
     pub(crate) fn settle_left(&self, sight: Sight, now: Timestamp) -> SignedDuration {
-        let entered =
-            self.services.values().filter(|state| state.stages_entered > self.stage && !state.rolled_back);
-        if entered.clone().count() == 0 {
-            return SignedDuration::ZERO;
-        }
+        // Those that were rolled back since count, too: what follows a fault is not to come at its heels.
+        let entered = self.services.values().filter(|state| state.stages_entered > self.stage);
         let settle = duration(self.plan.spec.settle.as_ref());
         let since = entered.map(|state| state.health_since).chain([self.stage_since]).max();
         let by_time = left(settle, since.unwrap_or(self.stage_since), now);
@@ -93,7 +90,12 @@ impl Order {
             return (next, Vec::new());
         };
         let warning = (duration(self.plan.spec.retention.as_ref()) / WARNING_PART).min(MAX_WARNING);
-        if now >= retention.until && self.plan.spec.at_retention_end == Some(RetentionEnd::Finish) {
+        let finishes = self.plan.spec.at_retention_end == Some(RetentionEnd::Finish);
+        if now >= retention.until - warning && finishes && !retention.warned {
+            // Nobody may have been there to warn: the old version does not go before somebody could say no.
+            retention.until = retention.until.max(now + warning);
+        }
+        if now >= retention.until && finishes {
             let finished = self.finish(Actor::daemon(), sight.seen, now).ok().filter(|_| !sight.is_frozen);
             return finished.unwrap_or((next, Vec::new()));
         }
@@ -118,7 +120,8 @@ impl Order {
         let move_by = |at: &mut Timestamp| *at = at.saturating_add(by).unwrap_or(*at);
         move_by(&mut next.stage_since);
         move_by(&mut next.phase_since);
-        next.awaited.iter_mut().for_each(|awaited| move_by(&mut awaited.since));
+        // Windows go by the wall clock, and so does what of them was waited for.
+        next.awaited.iter_mut().for_each(|awaited| awaited.since = awaited.since.min(now));
         next.retention.iter_mut().for_each(|retention| move_by(&mut retention.until));
         let judged = next.services.values_mut().map(|state| &mut state.health_since);
         judged.filter(|since| **since != Timestamp::UNIX_EPOCH).for_each(move_by);

@@ -69,12 +69,18 @@ pub fn advance(seen: Seen) -> Event {
     Event::Advance { actor: actor(), sight: sight(seen) }
 }
 
+/// The name of the stage that comes next.
+pub fn next_stage(order: &Order) -> String {
+    let next = order.next_stage().and_then(|next| order.plan.spec.stages.get(next));
+    next.map(|stage| stage.name.clone()).unwrap_or_default()
+}
+
 pub fn approve(order: &Order) -> Event {
     let approve = Approve {
         actor: Actor { name: "wang".into(), reason: String::new() },
         roles: ["manager".to_owned()].into(),
         role: None,
-        stage: None,
+        stage: next_stage(order),
         hash: order.standing_hash().to_owned(),
     };
     Event::Approve(Box::new(approve), sight(ALL))

@@ -118,8 +118,10 @@ impl NextStageView {
 // === impl Branch ===
 
 impl Branch {
+    /// A line with nothing below it. A reason or a figure in it draws no lines of its own.
     fn leaf(line: String) -> Self {
-        Self { line, below: Vec::new() }
+        let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+        Self { line: line.chars().map(shown).collect(), below: Vec::new() }
     }
 
     fn render(&self) -> String {
