@@ -48,7 +48,9 @@ fn order(daemon: &Daemon) -> Value {
         order.as_object_mut().unwrap().remove(field).unwrap();
     }
     for service in order["services"].as_array_mut().unwrap() {
-        ["converged", "total"].map(|field| service.as_object_mut().unwrap().remove(field).unwrap());
+        for field in ["converged", "total"] {
+            service.as_object_mut().unwrap().remove(field).unwrap();
+        }
     }
     order
 }
