@@ -7,7 +7,7 @@ mod daemon;
 mod lists;
 
 use daemon::{Daemon, run};
-use graylane_store::{RedbStore, Store as _};
+use graylane_store::{RedbStore, StoreReader as _};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use crate::daemon::ProblemView;
 use crate::inspection::{Damage, Inspection};
 use clap::{Args, Subcommand};
 use graylane_store::{
-    Counts, ExportError, RedbStore, Salvage, Store, StoreError, each_entry, export, read_export,
+    Counts, ExportError, RedbStore, Salvage, StoreError, StoreReader, each_entry, export, read_export,
 };
 use serde_json::json;
 use std::fs::File;
@@ -111,7 +111,7 @@ impl Data {
 }
 
 /// Looks at all that a store holds.
-fn inspect(store: &dyn Store) -> Result<(Counts, Vec<Damage>), StoreError> {
+fn inspect(store: &dyn StoreReader) -> Result<(Counts, Vec<Damage>), StoreError> {
     let (mut inspection, mut counts) = (Inspection::default(), Counts::default());
     each_entry(store, |entry| {
         counts.count(&entry);

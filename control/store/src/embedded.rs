@@ -8,8 +8,8 @@ pub(crate) use open::opening;
 use crate::disk::{Disk, Trouble};
 use crate::history::History;
 use crate::mark::Mark;
-use crate::tables::{self, failed};
-use crate::{Listed, Rev, Store, StoreError, Stored, Transaction, Watch};
+use crate::tables::{self, Tables, failed};
+use crate::{Rev, Store, StoreError, Transaction, Watch};
 use open::open_database;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError};
 use std::path::PathBuf;
@@ -40,12 +40,6 @@ impl RedbStore {
     /// Whether a write failed, so that what is read here may not be on the disk.
     fn is_broken(&self) -> bool {
         self.disk.trouble() == Some(Trouble::Broken)
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-        let db = db.as_ref().filter(|_| !self.is_broken()).ok_or(StoreError::Uncertain)?;
-        look(&db.begin_read().map_err(failed)?)
     }
 
     fn write(&self, transaction: &Transaction) -> Result<Rev, StoreError> {
@@ -94,15 +88,15 @@ impl RedbStore {
     }
 }
 
+impl Tables for RedbStore {
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().filter(|_| !self.is_broken()).ok_or(StoreError::Uncertain)?;
+        look(&db.begin_read().map_err(failed)?)
+    }
+}
+
 impl Store for RedbStore {
-    fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
-        self.read(|txn| tables::get(txn, key))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Listed, StoreError> {
-        self.read(|txn| tables::list(txn, prefix))
-    }
-
     fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError> {
         transaction.check()?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,26 +117,6 @@ impl Store for RedbStore {
         }
         self.history.add(revision, transaction);
         Ok(revision)
-    }
-
-    fn log(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.read(|txn| tables::log(txn, after, limit))
-    }
-
-    fn log_end(&self) -> Result<u64, StoreError> {
-        self.read(tables::log_end)
-    }
-
-    fn blob(&self, hash: &str) -> Result<Vec<u8>, StoreError> {
-        self.read(|txn| tables::blob(txn, hash))
-    }
-
-    fn blob_hashes(&self) -> Result<Vec<String>, StoreError> {
-        self.read(tables::blob_hashes)
-    }
-
-    fn epoch(&self) -> Result<u64, StoreError> {
-        self.read(tables::epoch)
     }
 
     fn watch(&self, prefix: &str, after: Rev) -> Result<Watch, StoreError> {

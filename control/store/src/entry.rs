@@ -1,6 +1,6 @@
 //! Everything that a store holds, one after the other.
 
-use crate::{Rev, Store, StoreError, Stored};
+use crate::{Rev, StoreError, StoreReader, Stored};
 
 /// Entries of the log that are read at once.
 const LOG_PAGE: usize = 1_000;
@@ -45,7 +45,7 @@ pub struct Standing {
 /// # Errors
 /// When the store cannot be read, or what `visit` says.
 pub fn each_entry<E: From<StoreError>>(
-    store: &dyn Store,
+    store: &dyn StoreReader,
     mut visit: impl FnMut(Entry) -> Result<(), E>,
 ) -> Result<(), E> {
     for (key, stored) in store.list("")?.values {

@@ -6,7 +6,7 @@
 
 use crate::entry::{Entry, Standing, each_entry};
 use crate::limits::{MAX_BLOB_BYTES, MAX_VALUE_BYTES};
-use crate::{Rev, Store, StoreError, Stored};
+use crate::{Rev, StoreError, StoreReader, Stored};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ struct Sum(String);
 ///
 /// # Errors
 /// When the store cannot be read, or the export not written.
-pub fn export(store: &dyn Store, mut out: impl Write) -> Result<Counts, ExportError> {
+pub fn export(store: &dyn StoreReader, mut out: impl Write) -> Result<Counts, ExportError> {
     let (mut sum, mut counts) = (Sum::default(), Counts::default());
     let revision = store.list("\u{10ffff}")?.revision;
     let epoch = store.epoch()?;

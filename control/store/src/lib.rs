@@ -29,4 +29,4 @@ pub use limits::{
 };
 pub use memory::MemoryStore;
 pub use salvage::Salvage;
-pub use store::{Listed, Rev, Store, Stored, Transaction};
+pub use store::{Listed, Rev, Store, StoreReader, Stored, Transaction};

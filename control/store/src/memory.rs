@@ -1,7 +1,7 @@
 //! A store that lives as long as the process, for tests and for trying things out.
 
 use crate::history::History;
-use crate::{Listed, MAX_LOG_READ_BYTES, Rev, Store, StoreError, Stored, Transaction, Watch};
+use crate::{Listed, MAX_LOG_READ_BYTES, Rev, Store, StoreError, StoreReader, Stored, Transaction, Watch};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ impl Default for MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl StoreReader for MemoryStore {
     fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
         Ok(self.content().values.get(key).cloned())
     }
@@ -53,16 +53,6 @@ impl Store for MemoryStore {
         let values = values.take_while(|(key, _)| key.starts_with(prefix));
         let values = values.map(|(key, stored)| (key.clone(), stored.clone())).collect();
         Ok(Listed { values, revision: content.revision })
-    }
-
-    fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError> {
-        transaction.check()?;
-        let mut content = self.content();
-        content.check(transaction)?;
-        let revision = content.apply(transaction);
-        // Under the lock, so that events come in the order of commits.
-        self.history.add(revision, transaction);
-        Ok(revision)
     }
 
     fn log(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
@@ -91,6 +81,18 @@ impl Store for MemoryStore {
 
     fn epoch(&self) -> Result<u64, StoreError> {
         Ok(self.content().epoch)
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError> {
+        transaction.check()?;
+        let mut content = self.content();
+        content.check(transaction)?;
+        let revision = content.apply(transaction);
+        // Under the lock, so that events come in the order of commits.
+        self.history.add(revision, transaction);
+        Ok(revision)
     }
 
     fn watch(&self, prefix: &str, after: Rev) -> Result<Watch, StoreError> {

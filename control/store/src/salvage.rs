@@ -1,8 +1,8 @@
 //! What can still be read of a damaged file.
 
+use crate::StoreError;
 use crate::embedded::{FILE, opening};
-use crate::tables::{self, failed};
-use crate::{Listed, Rev, Store, StoreError, Stored, Transaction, Watch};
+use crate::tables::{Tables, failed};
 use redb::{
     BackendError, ConcurrencyMode, Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
     StorageBackend,
@@ -13,7 +13,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 /// A damaged store, read from a copy in memory. Its pages are taken as they are: what is read may be wrong, and may end in a
-/// panic. Nothing can be written to it.
+/// panic.
 pub struct Salvage {
     db: ReadOnlyDatabase,
 }
@@ -47,47 +47,11 @@ impl Salvage {
         let db = builder.open_read_only_with_backend(Copy(bytes)).map_err(|error| opening(error, &path))?;
         Ok(Self { db })
     }
-
-    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        look(&self.db.begin_read().map_err(failed)?)
-    }
 }
 
-impl Store for Salvage {
-    fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
-        self.read(|txn| tables::get(txn, key))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Listed, StoreError> {
-        self.read(|txn| tables::list(txn, prefix))
-    }
-
-    fn commit(&self, _: &Transaction) -> Result<Rev, StoreError> {
-        Err(StoreError::Uncertain)
-    }
-
-    fn log(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.read(|txn| tables::log(txn, after, limit))
-    }
-
-    fn log_end(&self) -> Result<u64, StoreError> {
-        self.read(tables::log_end)
-    }
-
-    fn blob(&self, hash: &str) -> Result<Vec<u8>, StoreError> {
-        self.read(|txn| tables::blob(txn, hash))
-    }
-
-    fn blob_hashes(&self) -> Result<Vec<String>, StoreError> {
-        self.read(tables::blob_hashes)
-    }
-
-    fn epoch(&self) -> Result<u64, StoreError> {
-        self.read(tables::epoch)
-    }
-
-    fn watch(&self, _: &str, after: Rev) -> Result<Watch, StoreError> {
-        Err(StoreError::Compacted { after })
+impl Tables for Salvage {
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        look(&self.db.begin_read().map_err(failed)?)
     }
 }
 

@@ -44,10 +44,8 @@ pub struct Transaction {
     pub is_rescue: bool,
 }
 
-/// Values, a log and blobs that survive.
-///
-/// Everything that a commit acknowledged is on disk. What a reader got, a later reader gets, or something newer.
-pub trait Store: Send + Sync {
+/// Values, a log and blobs that can be read.
+pub trait StoreReader {
     /// A value, if there is one.
     ///
     /// # Errors
@@ -59,13 +57,6 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn list(&self, prefix: &str) -> Result<Listed, StoreError>;
-
-    /// Commits `transaction` and returns its revision; it is on disk then.
-    ///
-    /// # Errors
-    /// When a key does not have the expected revision, an entry of the log is there already, the writer's epoch is over,
-    /// something is too large, or there is no room: nothing changed. When the store fails, nobody knows.
-    fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError>;
 
     /// At most `limit` entries of the log with their numbers, oldest first, from the one behind number `after` on; fewer
     /// when they are large.
@@ -97,6 +88,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn epoch(&self) -> Result<u64, StoreError>;
+}
+
+/// Values, a log and blobs that survive.
+///
+/// Everything that a commit acknowledged is on disk. What a reader got, a later reader gets, or something newer.
+pub trait Store: StoreReader + Send + Sync {
+    /// Commits `transaction` and returns its revision; it is on disk then.
+    ///
+    /// # Errors
+    /// When a key does not have the expected revision, an entry of the log is there already, the writer's epoch is over,
+    /// something is too large, or there is no room: nothing changed. When the store fails, nobody knows.
+    fn commit(&self, transaction: &Transaction) -> Result<Rev, StoreError>;
 
     /// What changes below `prefix` behind revision `after`: every event once, in the order of commits.
     ///

@@ -1,7 +1,7 @@
 //! How a store lies in a file: its tables, and what a transaction does to them.
 
 use crate::entry::{Entry, Standing};
-use crate::{Listed, MAX_LOG_READ_BYTES, Rev, StoreError, Stored, Transaction};
+use crate::{Listed, MAX_LOG_READ_BYTES, Rev, StoreError, StoreReader, Stored, Transaction};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use std::path::Path;
 
@@ -129,68 +129,84 @@ pub(crate) fn revision(txn: &ReadTransaction) -> Result<Rev, StoreError> {
     meta(txn, REVISION)
 }
 
-/// The newest epoch of a writer.
-pub(crate) fn epoch(txn: &ReadTransaction) -> Result<u64, StoreError> {
-    meta(txn, EPOCH)
-}
-
 fn meta(txn: &ReadTransaction, row: &str) -> Result<u64, StoreError> {
     let meta = txn.open_table(META).map_err(failed)?;
     Ok(meta.get(row).map_err(failed)?.map_or(0, |value| value.value()))
 }
 
-pub(crate) fn get(txn: &ReadTransaction, key: &str) -> Result<Option<Stored>, StoreError> {
-    let values = txn.open_table(VALUES).map_err(failed)?;
-    Ok(values.get(key).map_err(failed)?.map(|value| stored(value.value())))
+/// A file with these tables, as its readers see it.
+pub(crate) trait Tables {
+    /// Looks at the tables as they are at one moment.
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError>;
 }
 
-pub(crate) fn list(txn: &ReadTransaction, prefix: &str) -> Result<Listed, StoreError> {
-    let table = txn.open_table(VALUES).map_err(failed)?;
-    let mut values = Vec::new();
-    for row in table.range(prefix..).map_err(failed)? {
-        let (key, value) = row.map_err(failed)?;
-        if !key.value().starts_with(prefix) {
-            break;
-        }
-        values.push((key.value().to_owned(), stored(value.value())));
+impl<F: Tables> StoreReader for F {
+    fn get(&self, key: &str) -> Result<Option<Stored>, StoreError> {
+        self.read(|txn| {
+            let values = txn.open_table(VALUES).map_err(failed)?;
+            Ok(values.get(key).map_err(failed)?.map(|value| stored(value.value())))
+        })
     }
-    Ok(Listed { values, revision: revision(txn)? })
-}
 
-pub(crate) fn log(
-    txn: &ReadTransaction,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-    let log = txn.open_table(LOG).map_err(failed)?;
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    let Some(from) = after.checked_add(1) else { return Ok(found) };
-    for row in log.range(from..).map_err(failed)?.take(limit) {
-        let (number, entry) = row.map_err(failed)?;
-        bytes += entry.value().len();
-        if bytes > MAX_LOG_READ_BYTES && !found.is_empty() {
-            break;
-        }
-        found.push((number.value(), entry.value().to_vec()));
+    fn list(&self, prefix: &str) -> Result<Listed, StoreError> {
+        self.read(|txn| {
+            let table = txn.open_table(VALUES).map_err(failed)?;
+            let mut values = Vec::new();
+            for row in table.range(prefix..).map_err(failed)? {
+                let (key, value) = row.map_err(failed)?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                values.push((key.value().to_owned(), stored(value.value())));
+            }
+            Ok(Listed { values, revision: revision(txn)? })
+        })
     }
-    Ok(found)
-}
 
-pub(crate) fn log_end(txn: &ReadTransaction) -> Result<u64, StoreError> {
-    let log = txn.open_table(LOG).map_err(failed)?;
-    Ok(log.last().map_err(failed)?.map_or(0, |(number, _)| number.value()))
-}
+    fn log(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.read(|txn| {
+            let log = txn.open_table(LOG).map_err(failed)?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            let Some(from) = after.checked_add(1) else { return Ok(found) };
+            for row in log.range(from..).map_err(failed)?.take(limit) {
+                let (number, entry) = row.map_err(failed)?;
+                bytes += entry.value().len();
+                if bytes > MAX_LOG_READ_BYTES && !found.is_empty() {
+                    break;
+                }
+                found.push((number.value(), entry.value().to_vec()));
+            }
+            Ok(found)
+        })
+    }
 
-pub(crate) fn blob(txn: &ReadTransaction, hash: &str) -> Result<Vec<u8>, StoreError> {
-    let blobs = txn.open_table(BLOBS).map_err(failed)?;
-    let found = blobs.get(hash).map_err(failed)?.map(|blob| blob.value().to_vec());
-    found.ok_or_else(|| StoreError::NoBlob { hash: hash.into() })
-}
+    fn log_end(&self) -> Result<u64, StoreError> {
+        self.read(|txn| {
+            let log = txn.open_table(LOG).map_err(failed)?;
+            Ok(log.last().map_err(failed)?.map_or(0, |(number, _)| number.value()))
+        })
+    }
 
-pub(crate) fn blob_hashes(txn: &ReadTransaction) -> Result<Vec<String>, StoreError> {
-    let blobs = txn.open_table(BLOBS).map_err(failed)?;
-    let hashes = blobs.iter().map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().to_owned()));
-    hashes.collect()
+    fn blob(&self, hash: &str) -> Result<Vec<u8>, StoreError> {
+        self.read(|txn| {
+            let blobs = txn.open_table(BLOBS).map_err(failed)?;
+            let found = blobs.get(hash).map_err(failed)?.map(|blob| blob.value().to_vec());
+            found.ok_or_else(|| StoreError::NoBlob { hash: hash.into() })
+        })
+    }
+
+    fn blob_hashes(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|txn| {
+            let blobs = txn.open_table(BLOBS).map_err(failed)?;
+            let hashes =
+                blobs.iter().map_err(failed)?.map(|row| Ok(row.map_err(failed)?.0.value().to_owned()));
+            hashes.collect()
+        })
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        self.read(|txn| meta(txn, EPOCH))
+    }
 }
 
 fn stored((revision, bytes): (u64, &[u8])) -> Stored {

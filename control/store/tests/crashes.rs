@@ -11,7 +11,7 @@ mod disk;
 mod model;
 
 use disk::{Disk, Fault, Unsynced};
-use graylane_store::{RedbStore, Store, StoreError, Transaction};
+use graylane_store::{RedbStore, Store, StoreError, StoreReader as _, Transaction};
 use model::Model;
 
 /// A store's life: a little of everything, and large enough for the file to grow twice.

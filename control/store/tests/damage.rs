@@ -9,7 +9,9 @@
 
 mod model;
 
-use graylane_store::{FILE, RedbStore, Salvage, Store, StoreError, Transaction, each_entry};
+use graylane_store::{
+    FILE, RedbStore, Salvage, Store, StoreError, StoreReader as _, Transaction, each_entry,
+};
 use model::Model;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-use graylane_store::{FILE, RedbStore, Store, StoreError, Stored, Transaction};
+use graylane_store::{FILE, RedbStore, Store, StoreError, StoreReader as _, Stored, Transaction};
 use redb::{Database, TableDefinition};
 use std::path::Path;
 
