@@ -4,14 +4,11 @@
 
 mod daemon;
 
-use daemon::{Daemon, run};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use daemon::{Daemon, configuration_of, terminal};
 use serde_json::{Value, json};
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};
 
 const PLAN: &str = r"
@@ -50,16 +47,8 @@ struct Desk {
 impl Desk {
     fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = "tokens:\n".to_owned();
-        for (name, role) in PEOPLE {
-            let file = dir.path().join(name);
-            let made = run(&["token", name, "--role", role, "--file", file.to_str().unwrap()], "");
-            let stanza = String::from_utf8(made.stdout).unwrap();
-            config += stanza.strip_prefix("tokens:\n").unwrap();
-        }
-        let file = dir.path().join("config.yaml");
-        fs::write(&file, config).unwrap();
-        let daemon = Daemon::start_with(&dir.path().join("data"), &["--config", file.to_str().unwrap()]);
+        let config = configuration_of(dir.path(), &PEOPLE);
+        let daemon = Daemon::start_with(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
         Self { daemon, dir, walk: String::new() }
     }
 
@@ -258,21 +247,16 @@ fn the_walk_of_a_serial_order_is_as_it_was_recorded() {
 #[test]
 fn an_order_that_is_watched_on_a_terminal_is_a_tree_that_stays_in_its_place() {
     let desk = Desk::open().started();
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let screen = OpenOptions::new().write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
+    let (mut shown, screen) = terminal();
     let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
     command.args(["--server", &desk.daemon.server, "order", "get", "1", "--watch", "--token-file"]);
     let mut watching = command.arg(desk.dir.path().join("sun")).stdout(screen).spawn().unwrap();
     drop(command);
-    // A terminal whose last writer is gone answers a reader with an error.
-    let mut shown = File::from(terminal);
     let mut text = Vec::new();
     let mut read_until = |wanted: &str| {
         let mut part = [0; 4_096];
         while !String::from_utf8_lossy(&text).contains(wanted) {
+            // A terminal whose last writer is gone answers a reader with an error.
             let count = shown.read(&mut part).unwrap_or_default();
             assert!(count > 0, "{}", String::from_utf8_lossy(&text));
             text.extend_from_slice(&part[..count]);

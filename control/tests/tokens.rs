@@ -4,7 +4,7 @@
 
 mod daemon;
 
-use daemon::{Daemon, run};
+use daemon::{Daemon, configuration_of, run};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,19 +14,8 @@ const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
 
 /// A daemon that knows `ann`, who is a risk officer, and `bob`, whose secrets are in files of their names.
 fn guarded(dir: &Path) -> Daemon {
-    let mut config = String::new();
-    for (name, role) in [("ann", "risk-officer"), ("bob", "7e5")] {
-        let file = dir.join(name);
-        let made = run(&["token", name, "--role", role, "--file", file.to_str().unwrap()], "");
-        assert!(made.status.success(), "{made:?}");
-        let printed = String::from_utf8(made.stdout).unwrap();
-        let stanza = printed.strip_prefix("tokens:\n").unwrap();
-        assert!(!stanza.contains(secret(dir, name).as_str()), "the secret is in its file alone");
-        config.push_str(stanza);
-    }
-    let file = dir.join("config.yaml");
-    fs::write(&file, format!("tokens:\n{config}")).unwrap();
-    Daemon::start_with(&dir.join("data"), &["--config", file.to_str().unwrap()])
+    let config = configuration_of(dir, &[("ann", "risk-officer"), ("bob", "7e5")]);
+    Daemon::start_with(&dir.join("data"), &["--config", config.to_str().unwrap()])
 }
 
 fn secret(dir: &Path, name: &str) -> String {

@@ -2,9 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -144,6 +148,33 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Writes a configuration that knows these people, each with a role, and their secrets into files of their names.
+pub fn configuration_of(dir: &Path, people: &[(&str, &str)]) -> PathBuf {
+    let mut config = "tokens:\n".to_owned();
+    for (name, role) in people {
+        let file = dir.join(name);
+        let made = run(&["token", name, "--role", role, "--file", file.to_str().unwrap()], "");
+        assert!(made.status.success(), "{made:?}");
+        let printed = String::from_utf8(made.stdout).unwrap();
+        let secret = std::fs::read_to_string(file).unwrap();
+        assert!(!printed.contains(secret.trim()), "the secret is in its file alone");
+        config += printed.strip_prefix("tokens:\n").unwrap();
+    }
+    let file = dir.join("config.yaml");
+    std::fs::write(&file, config).unwrap();
+    file
+}
+
+/// A terminal: what somebody sees on it, and where a program writes.
+pub fn terminal() -> (File, File) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let screen = File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
+    (File::from(terminal), screen)
 }
 
 /// Runs the command line with `input` as its standard input.

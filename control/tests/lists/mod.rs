@@ -1,13 +1,11 @@
 //! Lists of a million ids, and rules that are too large, through the real program.
 
-use crate::daemon::run;
+use crate::daemon::{run, terminal};
 use crate::{started, stderr};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -47,14 +45,9 @@ fn file_of(dir: &Path, text: impl AsRef<[u8]>) -> PathBuf {
 
 /// What a command writes to a terminal that is its standard error.
 fn told_on_a_terminal(args: &[&str]) -> String {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let name = std::ffi::OsStr::from_bytes(name.as_bytes());
-    let screen = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let (mut terminal, screen) = terminal();
     let reader = std::thread::spawn(move || {
-        let (mut terminal, mut told, mut part) = (File::from(terminal), Vec::new(), [0; 4_096]);
+        let (mut told, mut part) = (Vec::new(), [0; 4_096]);
         // Reading fails when the last program that has the terminal open is gone.
         while let Ok(count @ 1..) = terminal.read(&mut part) {
             told.extend_from_slice(&part[..count]);
