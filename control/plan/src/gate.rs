@@ -11,6 +11,9 @@ pub(crate) const MAX_APPROVERS: u32 = 16;
 /// Slots of a window, allowed or denied.
 pub(crate) const MAX_SLOTS: usize = 16;
 
+/// Days in one list: each name once.
+pub(crate) const MAX_DAYS: usize = 9;
+
 /// Dates in one list: every day of a year.
 pub(crate) const MAX_DATES: usize = 366;
 

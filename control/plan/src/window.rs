@@ -1,6 +1,6 @@
 //! When a window is open: its slots on the days of a calendar, in its time zone.
 
-use crate::gate::{Calendar, MAX_DATES, MAX_SLOTS, Slot, WindowSpec};
+use crate::gate::{Calendar, MAX_DATES, MAX_DAYS, MAX_SLOTS, Slot, WindowSpec};
 use crate::nearest::did_you_mean;
 use crate::problem::{Problems, element, field, shown};
 use jiff::civil::{Date, Time};
@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan as _};
 use std::collections::BTreeSet;
 
 /// Days that are searched for the next or the last opening: a year and its holidays.
-const MAX_DAYS: usize = 400;
+const MAX_SEARCHED_DAYS: usize = 400;
 
 /// The days of the week as plans write them, Monday first.
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -100,7 +100,7 @@ impl Window {
     pub fn opens_after(&self, at: Timestamp) -> Option<Timestamp> {
         let mut day = self.date(at).yesterday().ok()?;
         let mut found: Option<Timestamp> = None;
-        for _ in 0..MAX_DAYS {
+        for _ in 0..MAX_SEARCHED_DAYS {
             // What begins on the days behind cannot be earlier, but what ends there can.
             let known = found;
             let edges = self.edges(day).filter(|edge| *edge > at && self.opens_at(*edge));
@@ -116,9 +116,12 @@ impl Window {
     /// When it opened, if it is open at a time; none when that was more than a year before.
     #[must_use]
     pub fn opened_before(&self, at: Timestamp) -> Option<Timestamp> {
+        if !self.is_open(at) {
+            return None;
+        }
         let mut day = self.date(at);
         let mut found: Option<Timestamp> = None;
-        for _ in 0..MAX_DAYS {
+        for _ in 0..MAX_SEARCHED_DAYS {
             let known = found;
             let edges = self.edges(day).filter(|edge| *edge <= at && self.opens_at(*edge));
             found = found.into_iter().chain(edges).max();
@@ -127,7 +130,7 @@ impl Window {
             }
             day = day.yesterday().ok()?;
         }
-        found.filter(|_| self.is_open(at))
+        found
     }
 
     fn opens_at(&self, edge: Timestamp) -> bool {
@@ -191,7 +194,7 @@ impl Times {
                 .filter(|to| *to != "24:00")
                 .and_then(|to| read_time(&field(path, "to"), to, problems)),
         };
-        for (at, day) in slot.days.iter().enumerate() {
+        for (at, day) in few_days(&field(path, "days"), &slot.days, problems).iter().enumerate() {
             match day.as_str() {
                 "workday" => times.workdays = true,
                 "holiday" => times.holidays = true,
@@ -222,7 +225,7 @@ impl Workdays {
     pub(crate) fn read(path: &str, calendar: Option<&Calendar>, problems: &mut Problems) -> Self {
         let calendar = calendar.cloned().unwrap_or_default();
         let mut weekend = [false; 7];
-        for (at, day) in calendar.weekend.iter().enumerate() {
+        for (at, day) in few_days(&field(path, "weekend"), &calendar.weekend, problems).iter().enumerate() {
             if !mark(day, &mut weekend) {
                 problems.error(element(&field(path, "weekend"), at), no_day(day, &[]));
             }
@@ -250,6 +253,16 @@ pub(crate) fn check_calendar(path: &str, calendar: &Calendar, problems: &mut Pro
 
 fn weekday(days: &[bool; 7], day: Date) -> bool {
     days.get(usize::from(day.weekday().to_monday_zero_offset().unsigned_abs())).copied().unwrap_or_default()
+}
+
+/// The days of a list, if they are not more than there are.
+fn few_days<'a>(path: &str, days: &'a [String], problems: &mut Problems) -> &'a [String] {
+    if days.len() <= MAX_DAYS {
+        return days;
+    }
+    let count = days.len();
+    problems.error(path, format!("{count} days are over the limit of {MAX_DAYS}; name each once"));
+    &[]
 }
 
 /// Marks a day of the week, if it is one.
