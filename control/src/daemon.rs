@@ -189,7 +189,8 @@ impl Daemon {
         };
         let drafted = draft.finish()?;
         let committed = known.commit(drafted, &*self.store);
-        self.store_failed.send_if_modified(|failed| !std::mem::replace(failed, known.is_uncertain()));
+        self.store_failed
+            .send_if_modified(|failed| std::mem::replace(failed, known.is_uncertain()) != *failed);
         committed?;
         if let Some(publish) = prepared {
             publish();
@@ -244,12 +245,12 @@ impl Daemon {
             let mut sight_by_tenant = BTreeMap::new();
             for tenant in known.state.tenants.keys() {
                 self.watch().saw(tenant, &self.convergence(&known.state, tenant, &proxies));
-                sight_by_tenant.insert(tenant, self.tenant_seen(&known.state, tenant, &proxies).sight);
+                sight_by_tenant
+                    .insert(tenant.as_str(), self.tenant_seen(&known.state, tenant, &proxies).sight);
             }
-            let seen = |tenant: &str| sight_by_tenant.get(&tenant.to_owned()).copied().unwrap_or_default();
             let active = known.state.orders.active();
             let moves = |order: &&Arc<Order>| {
-                let sight = seen(order.tenant());
+                let sight = sight_by_tenant.get(order.tenant()).copied().unwrap_or_default();
                 order.step(Event::Observed(sight), now).is_ok_and(|(next, _)| next != ***order)
             };
             active.filter(moves).map(|order| order.id).collect()

@@ -45,7 +45,7 @@ pub struct Order {
     /// The stage that is entered next, once its gate opens, while the order waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited: Option<Awaited>,
-    /// The approvals that hold.
+    /// The approvals that were given and not made void.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Approval>,
     /// How long the old version is kept, once all stages are done and if the plan says so.
@@ -220,6 +220,17 @@ pub(crate) fn left(duration: SignedDuration, since: Timestamp, now: Timestamp) -
 // === impl Phase ===
 
 impl Phase {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 7] = [
+        Self::AwaitingApproval,
+        Self::Running,
+        Self::Paused,
+        Self::Retained,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Finished,
+    ];
+
     /// The phase's name, as the API writes it.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -133,12 +133,7 @@ pub fn list_hash(ids: &IdSet) -> String {
         hash.update(id);
         hash.update(b"\n");
     }
-    hex(&hash.finalize())
-}
-
-/// Bytes as lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
 
 /// The lines that should hold an id, trimmed, with their numbers.
@@ -264,7 +259,7 @@ mod tests {
     #[test]
     fn the_hash_is_of_the_sorted_lines() {
         let hash = list_hash(&parse_list("b\na\n").unwrap());
-        assert_eq!(hash, hex(&Sha256::digest("a\nb\n")));
+        assert_eq!(hash, format!("{:x}", Sha256::digest("a\nb\n")));
     }
 
     proptest! {

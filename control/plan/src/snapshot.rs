@@ -1,7 +1,7 @@
 //! What a plan means at one moment, pinned: the same snapshot gives the same rules for ever.
 
 use crate::check::{check_and_resolve, scope};
-use crate::list::{hex, list_hash};
+use crate::list::list_hash;
 use crate::model::{Ids, ReleasePlan};
 use crate::problem::{Problem, Problems};
 use crate::world::{Lists, Tenant, World};
@@ -166,7 +166,8 @@ fn content_hash(plan: &ReleasePlan, lists: &BTreeMap<String, PinnedList>) -> Str
     let plan = canonical(plan);
     // A plan is fields, texts and numbers, which JSON always takes. Were it to refuse, two plans must still differ.
     let json = serde_json::to_vec(&(&plan, &hash_by_list));
-    hex(&Sha256::digest(json.unwrap_or_else(|_| format!("{plan:?}{hash_by_list:?}").into_bytes())))
+    let json = json.unwrap_or_else(|_| format!("{plan:?}{hash_by_list:?}").into_bytes());
+    format!("{:x}", Sha256::digest(json))
 }
 
 /// The plan with everything sorted whose order has no meaning.

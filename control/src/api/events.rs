@@ -256,7 +256,7 @@ fn state_id(order: &OrderView) -> String {
     let mut order = order.clone();
     order.stage.hold_left_seconds = 0;
     let hash = Sha256::digest(serde_json::to_vec(&order).unwrap_or_default());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{hash:.16x}")
 }
 
 fn event(order: &str) -> Event {

@@ -17,17 +17,6 @@ const DEFAULT_LIMIT: usize = 100;
 /// Orders that one list may have.
 const MAX_LIMIT: usize = 1_000;
 
-/// The phases by their names.
-const PHASES: [Phase; 7] = [
-    Phase::AwaitingApproval,
-    Phase::Running,
-    Phase::Paused,
-    Phase::Retained,
-    Phase::RollingBack,
-    Phase::RolledBack,
-    Phase::Finished,
-];
-
 /// Which orders to list: those of which all holds that is given.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -84,8 +73,8 @@ impl Filter {
 }
 
 fn read_phase(name: &str) -> Result<Phase, Problem> {
-    let found = PHASES.into_iter().find(|phase| phase.label().eq_ignore_ascii_case(name));
-    let known = || PHASES.map(Phase::label).join(", ");
+    let found = Phase::ALL.into_iter().find(|phase| phase.label().eq_ignore_ascii_case(name));
+    let known = || Phase::ALL.map(Phase::label).join(", ");
     found.ok_or_else(|| bad_field("phase", format!("{name:?} is none; the phases are {}", known())))
 }
 

@@ -18,14 +18,14 @@ const MAX_DRIFT: SignedDuration = SignedDuration::from_secs(2);
 pub(crate) struct Watch {
     /// Since when there was no break.
     since: Timestamp,
-    last: Look,
+    last: Clocks,
     /// Since when every proxy of a tenant runs its wanted revision, by the monotonic clock.
     converged_by_tenant: BTreeMap<String, (u64, Duration)>,
 }
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy)]
-struct Look {
+struct Clocks {
     wall: Timestamp,
     elapsed: Duration,
 }
@@ -36,14 +36,14 @@ impl Watch {
     /// Starts to watch. A clock that shows an earlier time than when the last thing was done was put back meanwhile, which
     /// the first look will find.
     pub(crate) fn new(clock: &dyn Clock, last_deed: Option<Timestamp>) -> Self {
-        let now = Look::at(clock);
-        let last = Look { wall: last_deed.map_or(now.wall, |deed| deed.max(now.wall)), ..now };
+        let now = Clocks::at(clock);
+        let last = Clocks { wall: last_deed.map_or(now.wall, |deed| deed.max(now.wall)), ..now };
         Self { since: last.wall, last, converged_by_tenant: BTreeMap::new() }
     }
 
     /// Looks at the clocks, and gives by how much the wall clock jumped since the last look, if it did.
     pub(crate) fn look(&mut self, clock: &dyn Clock) -> Option<SignedDuration> {
-        let look = Look::at(clock);
+        let look = Clocks::at(clock);
         let passed = look.elapsed.saturating_sub(self.last.elapsed);
         let expected = self.last.wall.saturating_add(signed(passed)).unwrap_or(look.wall);
         let jump = Some(look.wall.duration_since(expected)).filter(|jump| jump.abs() > MAX_DRIFT);
@@ -101,9 +101,9 @@ impl Watch {
     }
 }
 
-// === impl Look ===
+// === impl Clocks ===
 
-impl Look {
+impl Clocks {
     fn at(clock: &dyn Clock) -> Self {
         Self { wall: clock.now(), elapsed: clock.elapsed() }
     }

@@ -206,7 +206,7 @@ impl Sum {
     /// Takes in the next line, which is without its sum.
     fn add(&mut self, line: &[u8]) {
         let hash = Sha256::new().chain_update(self.0.as_bytes()).chain_update(line).finalize();
-        self.0 = hash.iter().take(SUM / 2).map(|byte| format!("{byte:02x}")).collect();
+        self.0 = format!("{hash:.SUM$x}");
     }
 
     fn write(&mut self, out: &mut impl Write, line: &Line) -> Result<(), ExportError> {

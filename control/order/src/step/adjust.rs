@@ -61,5 +61,5 @@ fn adjusted_hash(standing: &str, stage: usize, scope: &Scope, lists: &BTreeMap<S
     let mut hash = Sha256::new();
     // A scope is texts and numbers in maps with texts for keys, which is all that JSON can write.
     hash.update(serde_json::to_vec(&(standing, stage, scope, lists)).unwrap_or_default());
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }

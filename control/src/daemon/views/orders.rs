@@ -38,7 +38,7 @@ pub struct OrderView {
     pub stage: StageView,
     /// The stage that comes next, if one does.
     pub next_stage: Option<NextStageView>,
-    /// The approvals that hold, those of stages that were entered among them.
+    /// The approvals that were given and not made void, those of stages that were entered among them.
     pub approvals: Vec<ApprovalView>,
     /// The next thing that it waits for; none when it goes on at once, or came to its end.
     pub waits_for: Option<WaitsView>,
