@@ -226,7 +226,8 @@ impl Daemon {
     fn tenant_seen(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> TenantSeen {
         let convergence = self.convergence(state, tenant, proxies);
         let freeze = state.tenants.get(tenant).and_then(|entry| entry.freeze.clone());
-        let sight = self.watch().sight(tenant, &convergence, freeze.is_some(), &*self.clock);
+        let frozen_since = freeze.as_ref().map(|freeze| freeze.since);
+        let sight = self.watch().sight(tenant, &convergence, frozen_since, &*self.clock);
         TenantSeen { convergence, sight, freeze, at: self.clock.now() }
     }
 
@@ -251,7 +252,7 @@ impl Daemon {
             let active = known.state.orders.active();
             let moves = |order: &&Arc<Order>| {
                 let sight = sight_by_tenant.get(order.tenant()).copied().unwrap_or_default();
-                order.step(Event::Observed(sight), now).is_ok_and(|(next, _)| next != ***order)
+                order.observed(sight, now).is_some()
             };
             active.filter(moves).map(|order| order.id).collect()
         };

@@ -24,7 +24,8 @@ pub struct Order {
     /// none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub adjusted_hash: String,
-    /// The people whose work this is: who wrote the plan, started the order or adjusted it. They do not approve.
+    /// The people whose work this is: who wrote the plan or one of its lists last, started the order or adjusted it. They do
+    /// not approve.
     #[serde(default)]
     pub authors: BTreeSet<String>,
     /// For each stage, the content hash of each named list in its scope, by the list's name: as it was when the order
@@ -166,6 +167,12 @@ impl Order {
         left(hold, self.stage_since, now)
     }
 
+    /// When the current stage was held long enough.
+    pub(crate) fn hold_ends(&self) -> Timestamp {
+        let hold = duration(self.current_stage().and_then(|stage| stage.hold.as_ref()));
+        self.stage_since.saturating_add(hold).unwrap_or(self.stage_since)
+    }
+
     /// What stands now, as approvals name it: the hash of what was started and of what it was adjusted to since.
     #[must_use]
     pub fn standing_hash(&self) -> &str {
@@ -215,6 +222,18 @@ pub(crate) fn duration(span: Option<&Span>) -> SignedDuration {
 pub(crate) fn left(duration: SignedDuration, since: Timestamp, now: Timestamp) -> SignedDuration {
     let passed = now.duration_since(since).max(SignedDuration::ZERO);
     duration.saturating_sub(passed).max(SignedDuration::ZERO)
+}
+
+// === impl ServiceState ===
+
+impl ServiceState {
+    /// Enters a stage. What was said of the gray version before it got any requests is no judgement of it.
+    pub(crate) fn enter(&mut self, stage: usize) {
+        if self.stages_entered == 0 {
+            (self.health, self.health_since) = (Health::Unknown, Timestamp::UNIX_EPOCH);
+        }
+        self.stages_entered = stage + 1;
+    }
 }
 
 // === impl Phase ===

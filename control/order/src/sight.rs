@@ -19,8 +19,8 @@ pub struct Sight {
     pub seen: Seen,
     /// How long every proxy runs it, without a break that was noticed.
     pub converged_for: SignedDuration,
-    /// Whether the tenant's line is stopped: then nothing goes forward by itself.
-    pub is_frozen: bool,
+    /// Since when the tenant's line is stopped, if it is: then nothing goes forward by itself.
+    pub frozen_since: Option<Timestamp>,
     /// Since when somebody watches without a break: what came before may have been missed.
     pub watching_since: Timestamp,
 }

@@ -9,6 +9,7 @@ mod observe;
 mod pause;
 mod rollback;
 
+use self::advance::Asked;
 use crate::gate::Approve;
 use crate::health::Health;
 use crate::limits::MAX_REASON_BYTES;
@@ -40,6 +41,8 @@ pub enum Event {
         scope: Box<Scope>,
         /// The content hash of each named list in the scope, by the list's name.
         lists: BTreeMap<String, String>,
+        /// Who wrote those lists, where that is known.
+        authors: BTreeSet<String>,
     },
     /// Advance no more; the published rules stay.
     Pause {
@@ -137,7 +140,7 @@ impl Order {
             plan,
         };
         order.note(now, actor, "started".into());
-        let effects = order.go_to(0, now);
+        let effects = order.go_to(0, Asked::by_hand(now), now);
         Ok((order, effects))
     }
 
@@ -149,7 +152,7 @@ impl Order {
         match event {
             Event::Approve(approve, sight) => self.approve(*approve, sight, now),
             Event::Advance { actor, sight } => self.advance(actor, sight, now),
-            Event::Adjust { actor, scope, lists } => self.adjust(actor, *scope, lists, now),
+            Event::Adjust { actor, scope, lists, authors } => self.adjust(actor, *scope, lists, authors, now),
             Event::Pause { actor } => self.pause(actor, now),
             Event::Resume { actor } => self.resume(actor, now),
             Event::Rollback { actor, services, keep_dependents } => {
@@ -159,7 +162,9 @@ impl Order {
             Event::Health { actor, service, health, figures } => {
                 self.judge(actor, &service, health, figures, now)
             }
-            Event::Observed(sight) => Ok(self.observe(sight, now)),
+            Event::Observed(sight) => {
+                Ok(self.observed(sight, now).unwrap_or_else(|| (self.clone(), Vec::new())))
+            }
             Event::ClockJumped { by } => Ok((self.shift(by, now), Vec::new())),
         }
     }

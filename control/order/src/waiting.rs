@@ -89,9 +89,16 @@ impl Order {
             Phase::RollingBack => (self.proxies(sight)?, self.phase_since),
             Phase::Paused => (WaitsFor::Resume, self.phase_since),
             Phase::Retained => self.waits_retained(sight),
-            _ if sight.is_frozen => (WaitsFor::Thaw, self.phase_since),
+            Phase::Running | Phase::AwaitingApproval if sight.frozen_since.is_some() => {
+                (WaitsFor::Thaw, sight.frozen_since.max(Some(self.phase_since))?)
+            }
             Phase::Running => (self.waits_running(sight, now)?, self.stage_since),
             Phase::AwaitingApproval => (self.waits_at_gate_for(sight, now)?, self.phase_since),
+        };
+        let judged_at = |service: &str| self.services.get(service).map(|state| state.health_since);
+        let since = match &waits_for {
+            WaitsFor::Health { service } => judged_at(service).unwrap_or(since),
+            _ => since,
         };
         Some(Waiting { waits_for, since })
     }
@@ -142,7 +149,7 @@ impl Order {
             (Some(faulty), _) => faulty,
             (None, Some(Retention { until, .. })) => {
                 let finishes = self.plan.spec.at_retention_end == Some(graylane_plan::RetentionEnd::Finish);
-                WaitsFor::Retention { until, finishes: finishes && !sight.is_frozen }
+                WaitsFor::Retention { until, finishes: finishes && sight.frozen_since.is_none() }
             }
             (None, None) => WaitsFor::Finish,
         };

@@ -4,7 +4,9 @@
 
 mod orders;
 
-use graylane_order::{Actor, Approve, Effect, Event, Freeze, Health, Order, Phase, Refused, Sight, WaitsFor};
+use graylane_order::{
+    Actor, Approve, Effect, Event, Freeze, Health, Order, Phase, Refused, Sight, Waiting, WaitsFor,
+};
 use graylane_plan::{
     Advance, Approvals, Batch, FaultAction, Missed, ReleasePlan, RetentionEnd, Slot, Span, WindowSpec,
 };
@@ -195,9 +197,9 @@ fn a_stopped_line_goes_forward_for_nobody_but_the_exempt_and_backward_for_all() 
     let mut plan = plan(Batch::Serial);
     plan.spec.advance = Advance::Auto;
     let order = started_with(plan);
-    let frozen = Sight { is_frozen: true, ..sight(ALL) };
+    let frozen = Sight { frozen_since: Some(at(5)), ..sight(ALL) };
     assert_eq!(step(&order, Event::Observed(frozen), 60), order);
-    assert_eq!(order.waits_for(frozen, at(60)).unwrap().waits_for, WaitsFor::Thaw);
+    assert_eq!(order.waits_for(frozen, at(60)), Some(Waiting { waits_for: WaitsFor::Thaw, since: at(5) }));
     let back = step(&order, rollback(&[], false), 61);
     assert_eq!(step(&back, Event::Observed(frozen), 62).phase, Phase::RolledBack);
 
@@ -208,6 +210,50 @@ fn a_stopped_line_goes_forward_for_nobody_but_the_exempt_and_backward_for_all() 
         freeze.admit("retail", &["manager".to_owned()].into()).unwrap_err().to_string(),
         "the line of tenant \"retail\" is stopped by sun since 1970-01-01T00:05:00Z (payday); rolling back is possible, \
          and `freeze off` ends it"
+    );
+}
+
+#[test]
+fn an_opening_that_was_watched_counts_after_a_pause_or_a_stopped_line_and_a_restart() {
+    let order = step(&started_with(windowed(Missed::Skip)), advance(ALL), 1);
+    let restarted = Event::Observed(Sight { watching_since: at(1_210), ..sight(ALL) });
+    let paused = step(&step(&order, pause(), 2), observed(ALL), 1_200);
+    assert_eq!((paused.phase, last(&paused)), (Phase::Paused, r#"the window of stage "two" is open"#));
+    assert_eq!(step(&step(&paused, resume(), 1_211), restarted.clone(), 1_212).stage, 1);
+    let frozen = Sight { frozen_since: Some(at(5)), ..sight(ALL) };
+    let stopped = step(&order, Event::Observed(frozen), 1_200);
+    assert_eq!((stopped.stage, step(&stopped, restarted, 1_211).stage), (0, 1));
+}
+
+#[test]
+fn an_order_that_goes_on_by_itself_is_not_late_for_a_window_that_opened_unseen() {
+    let auto = |missed| {
+        let mut plan = windowed(missed);
+        plan.spec.advance = Advance::Auto;
+        plan.spec.stages[0].hold = Some(Span::from_seconds(600));
+        started_with(plan)
+    };
+    let restarted = |watching_since, minute| {
+        let sight = Sight { watching_since: at(watching_since), ..sight(ALL) };
+        step(&auto(Missed::Skip), Event::Observed(sight), minute)
+    };
+    let skipped = restarted(1_210, 1_211);
+    assert_eq!(skipped.phase, Phase::AwaitingApproval);
+    assert!(
+        last(&skipped).ends_with("nobody watched as it opened at 1970-01-01T20:00:00Z"),
+        "{}",
+        last(&skipped)
+    );
+    assert_eq!(restarted(1_199, 1_211).stage, 1, "somebody watched");
+    let late = Event::Observed(Sight { watching_since: at(1_210), ..sight(ALL) });
+    assert_eq!(step(&auto(Missed::LateStart), late, 1_211).stage, 1);
+    let mut inside = auto(Missed::Skip);
+    inside.stage_since = at(1_195);
+    let late = Event::Observed(Sight { watching_since: at(1_210), ..sight(ALL) });
+    assert_eq!(
+        step(&inside, late, 1_211).stage,
+        1,
+        "its hold time was over when the window was open already"
     );
 }
 
@@ -229,6 +275,7 @@ fn a_serial_batch_settles_before_the_next_service_enters() {
     let faulty = judged(&entered, Health::Faulty, 11);
     assert_eq!(step(&faulty, seen_for(60), 40), faulty);
     assert_eq!(waits(&faulty, 40), r#"service "loan", which is faulty"#);
+    assert_eq!(faulty.waits_for(sight(ALL), at(40)).unwrap().since, at(11));
     let healthy = judged(&faulty, Health::Healthy, 41);
     assert_eq!(waits(&healthy, 50), r#"all services to do well for 10m before "cards" enters"#);
     assert_eq!(step(&healthy, seen_for(60), 51).gray_services().count(), 3);
@@ -308,6 +355,24 @@ fn a_fault_does_what_the_plan_says_and_its_figures_are_the_reason() {
     assert_eq!(actor.name, "graylane");
     assert_eq!(actor.reason, r#"service "loan" is faulty: 5xx 3.1 % of 400, stable 0.1 %"#);
     assert_eq!(faulty(Some(FaultAction::RollbackOrder), "cards").0.phase, Phase::RollingBack);
+}
+
+#[test]
+fn what_was_said_of_a_version_before_it_was_gray_is_no_judgement_of_it() {
+    let mut plan = plan(Batch::Serial);
+    plan.spec.on_fault = Some(FaultAction::RollbackOrder);
+    let judged = |order: &Order, minute| {
+        let (service, health) = ("cards".into(), Health::Faulty);
+        step(order, Event::Health { actor: actor(), service, health, figures: String::new() }, minute)
+    };
+    let early = judged(&started_with(plan), 1);
+    assert_eq!((early.phase, early.services["cards"].health), (Phase::Running, Health::Faulty));
+    let entered = step(&step(&early, observed(ALL), 2), observed(ALL), 3);
+    assert_eq!(
+        (entered.services["cards"].stages_entered, entered.services["cards"].health),
+        (1, Health::Unknown)
+    );
+    assert_eq!(judged(&entered, 4).phase, Phase::RollingBack, "said again, it is acted on");
 }
 
 /// F37.

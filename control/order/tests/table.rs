@@ -242,14 +242,14 @@ fn any_order() -> impl Strategy<Value = Order> {
 proptest! {
     #[test]
     fn the_laws_hold_on_every_road(start in any_order(), deeds in prop::collection::vec((deed(), 0_i64..40), 0..60)) {
-        let (mut order, mut minute, mut is_frozen) = (start, 0, false);
+        let (mut order, mut minute, mut frozen_since) = (start, 0, None);
         for (deed, later) in deeds {
             minute += later;
             let event = match deed {
-                Deed::Any(Event::Observed(sight)) => Event::Observed(Sight { is_frozen, ..sight }),
+                Deed::Any(Event::Observed(sight)) => Event::Observed(Sight { frozen_since, ..sight }),
                 Deed::Any(event) => event,
                 Deed::Approve => approve(&order),
-                Deed::Freeze(on) => { is_frozen = on; continue }
+                Deed::Freeze(on) => { frozen_since = on.then_some(at(minute)); continue }
             };
             let accepts_rollback = order.is_active();
             prop_assert_eq!(order.step(rollback(&[], false), at(minute)).is_ok(), accepts_rollback);
@@ -266,7 +266,7 @@ proptest! {
                     other => return Err(TestCaseError::fail(format!("{other:?} moves nobody forward"))),
                 };
                 prop_assert!(seen.seen.is_converged(), "nothing goes forward before it converged");
-                prop_assert!(!seen.is_frozen, "nothing goes forward while the line is stopped");
+                prop_assert!(seen.frozen_since.is_none(), "nothing goes forward while the line is stopped");
                 prop_assert!(order.faulty_service().is_none(), "nothing goes forward with a fault");
                 prop_assert!(matches!(order.phase, Phase::Running | Phase::AwaitingApproval));
                 let is_new = next.stage > order.stage || order.awaited.is_some();

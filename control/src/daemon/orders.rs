@@ -158,7 +158,8 @@ impl Daemon {
                 }
                 OrderAction::Adjust { scope } => {
                     let (scope, lists) = draft.state.check_adjusted(&order, &scope)?;
-                    Event::Adjust { actor, scope: Box::new(scope), lists }
+                    let authors = draft.state.list_authors(order.tenant(), scope.list_names());
+                    Event::Adjust { actor, scope: Box::new(scope), lists, authors }
                 }
             };
             let (next, effects) = order.step(event, draft.now)?;
@@ -202,12 +203,9 @@ impl Daemon {
         self.change(|draft| {
             let order = draft.state.order(id)?;
             let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
-            let (next, effects) = order.step(Event::Observed(sight), draft.now)?;
-            if next != *order {
-                draft.is_rescue = [&*order, &next].iter().any(|order| order.phase == Phase::RollingBack);
-                draft.apply(Some(&order), next, &effects, "order.follow")?;
-            }
-            Ok(())
+            let Some((next, effects)) = order.observed(sight, draft.now) else { return Ok(()) };
+            draft.is_rescue = [&*order, &next].iter().any(|order| order.phase == Phase::RollingBack);
+            draft.apply(Some(&order), next, &effects, "order.follow")
         })
     }
 }
@@ -246,9 +244,15 @@ impl State {
 
     /// The people who wrote a plan and the lists that it names, as far as that is known.
     fn authors(&self, tenant: &str, stored: &StoredPlan) -> BTreeSet<String> {
+        let mut authors = self.list_authors(tenant, stored.plan.list_names());
+        authors.extend(stored.applied_by.clone());
+        authors
+    }
+
+    /// The people who wrote some lists, as far as that is known.
+    fn list_authors<'a>(&self, tenant: &str, names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
         let lists = self.tenants.get(tenant).map(|entry| &entry.lists);
-        let put_by = |name: &str| lists?.get(name)?.put_by.clone();
-        stored.plan.list_names().filter_map(put_by).chain(stored.applied_by.clone()).collect()
+        names.filter_map(|name| lists?.get(name)?.put_by.clone()).collect()
     }
 
     /// The tenant that was given, or the only one that has a plan of this name.

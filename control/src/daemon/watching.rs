@@ -85,7 +85,7 @@ impl Watch {
         &self,
         tenant: &str,
         convergence: &Convergence,
-        is_frozen: bool,
+        frozen_since: Option<Timestamp>,
         clock: &dyn Clock,
     ) -> Sight {
         let since = self.converged_by_tenant.get(tenant);
@@ -95,7 +95,7 @@ impl Watch {
         Sight {
             seen: convergence.seen(),
             converged_for: signed(converged_for),
-            is_frozen,
+            frozen_since,
             watching_since: self.since,
         }
     }
@@ -192,7 +192,7 @@ mod tests {
             watch.look(&clock);
             let convergence = Convergence { wanted, converged, total: 2, ..Convergence::default() };
             watch.saw("retail", &convergence);
-            watch.sight("retail", &convergence, false, &clock).converged_for.as_secs()
+            watch.sight("retail", &convergence, None, &clock).converged_for.as_secs()
         };
         assert_eq!((see(1, 1, 2), see(4, 1, 2)), (0, 3));
         assert_eq!((see(5, 2, 2), see(7, 2, 2)), (0, 2), "another revision");

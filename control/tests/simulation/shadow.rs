@@ -82,8 +82,7 @@ impl Shadow {
                 if let (Some(id), Some((plan, author))) = (started, self.plans.get(&key(tenant, plan))) {
                     let scopes = plan.stages.iter().map(|stage| pinned(&stage.scope, tenant, self)).collect();
                     let lists = plan.stages.iter().flat_map(|stage| stage.scope.lists());
-                    let put_by = lists.filter_map(|list| Some(self.lists.get(&key(tenant, &list))?.1));
-                    let authors = put_by.chain([*author, by.name]).collect();
+                    let authors = self.list_authors(tenant, lists).chain([*author, by.name]).collect();
                     self.orders.insert(id, ShadowOrder::new(id, plan.clone(), scopes, authors));
                 }
             }
@@ -97,13 +96,25 @@ impl Shadow {
     fn take_order(&mut self, id: u64, what: &What, by: &'static Operator, time: Duration) {
         let Some(mut order) = self.orders.remove(&id) else { return };
         match what {
-            What::Adjust(scope) => order.adjust(pinned(scope, order.plan.tenant, self), by.name),
+            What::Adjust(scope) => {
+                let authors = self.list_authors(order.plan.tenant, scope.lists()).chain([by.name]);
+                order.adjust(pinned(scope, order.plan.tenant, self), authors);
+            }
             What::Rollback { services, keeps_dependents } => order.roll_back(services, *keeps_dependents),
             What::Approve { role, hash, .. } => order.approve(by, *role, hash),
             What::Health { service, health } => order.judge(service, *health, time),
             What::Advance | What::Pause | What::Resume | What::Finish => {}
         }
         self.orders.insert(id, order);
+    }
+
+    /// Who wrote some lists.
+    fn list_authors(
+        &self,
+        tenant: &str,
+        names: impl Iterator<Item = &'static str>,
+    ) -> impl Iterator<Item = &'static str> {
+        names.filter_map(move |name| Some(self.lists.get(&(tenant.to_owned(), name.to_owned()))?.1))
     }
 
     /// Takes in what the daemon tells of an order now.

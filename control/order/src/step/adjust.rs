@@ -6,7 +6,7 @@ use crate::timeline::Actor;
 use graylane_plan::Scope;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 // === impl Order ===
 
@@ -16,6 +16,7 @@ impl Order {
         actor: Actor,
         scope: Scope,
         lists: BTreeMap<String, String>,
+        authors: BTreeSet<String>,
         now: Timestamp,
     ) -> Stepped {
         check_reason(&actor)?;
@@ -31,6 +32,7 @@ impl Order {
         if let Some(pinned) = next.lists_by_stage.get_mut(self.stage) {
             *pinned = lists;
         }
+        next.authors.extend(authors);
         next.authors.insert(actor.name.clone());
         next.note(now, actor, format!("adjusted the scope of stage {:?}", self.stage_name(self.stage)));
         next.void_approvals(now);

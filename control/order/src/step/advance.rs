@@ -9,6 +9,24 @@ use crate::timeline::Actor;
 use graylane_plan::{Batch, RetentionEnd, ServiceSpec};
 use jiff::Timestamp;
 
+/// How a stage is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// Since when it could be entered, but for its gate.
+    pub(super) at: Timestamp,
+    /// Since when somebody watches its window.
+    pub(super) watching_since: Timestamp,
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Who asks at this moment misses no opening.
+    pub(super) fn by_hand(now: Timestamp) -> Self {
+        Self { at: now, watching_since: now }
+    }
+}
+
 // === impl Order ===
 
 impl Order {
@@ -26,29 +44,29 @@ impl Order {
             }
         }
         self.check_stage_done(sight.seen, now)?;
-        Ok(self.go_on(actor, now))
+        Ok(self.go_on(actor, Asked::by_hand(now), now))
     }
 
     /// Goes on behind a stage that is done.
-    pub(super) fn go_on(&self, actor: Actor, now: Timestamp) -> (Self, Vec<Effect>) {
+    pub(super) fn go_on(&self, actor: Actor, asked: Asked, now: Timestamp) -> (Self, Vec<Effect>) {
         let mut next = self.clone();
         if self.is_at_last_stage() {
             next.retain(now, actor);
             return (next, Vec::new());
         }
         next.note(now, actor, format!("advanced to stage {:?}", self.stage_name(self.stage + 1)));
-        let effects = next.go_to(self.stage + 1, now);
+        let effects = next.go_to(self.stage + 1, asked, now);
         (next, effects)
     }
 
-    /// Enters a stage, or waits for its gate. Whoever asks at this moment misses no opening.
-    pub(super) fn go_to(&mut self, stage: usize, now: Timestamp) -> Vec<Effect> {
-        let Some(closed) = self.closed(stage, now, now) else {
+    /// Enters a stage, or waits for its gate.
+    pub(super) fn go_to(&mut self, stage: usize, asked: Asked, now: Timestamp) -> Vec<Effect> {
+        self.awaited = Some(Awaited { stage, since: asked.at, opening: None });
+        let Some(closed) = self.closed(stage, asked.watching_since, now) else {
             self.enter_stage(stage, now);
             return vec![Effect::Publish];
         };
         self.set_phase(Phase::AwaitingApproval, now);
-        self.awaited = Some(Awaited { stage, since: now, opening: None });
         self.note(now, Actor::daemon(), format!("waits for {}", self.waits_at(stage, &closed, now)));
         Vec::new()
     }
@@ -63,7 +81,7 @@ impl Order {
         match self.plan.spec.batch {
             Batch::Parallel => {
                 let services = self.services.values_mut().filter(|state| !state.rolled_back);
-                services.for_each(|state| state.stages_entered = stage + 1);
+                services.for_each(|state| state.enter(stage));
             }
             Batch::Serial => self.enter_next_service(now),
         }
@@ -73,7 +91,7 @@ impl Order {
         let Some(name) = self.next_service() else { return };
         let what = format!("service {name:?} entered stage {:?}", self.stage_name(self.stage));
         if let Some(state) = self.services.get_mut(&name) {
-            state.stages_entered = self.stage + 1;
+            state.enter(self.stage);
         }
         self.stage_since = now;
         self.note(now, Actor::daemon(), what);

@@ -28,6 +28,6 @@ impl Order {
             format!("approved stage {:?} as {role}, content {}", self.stage_name(*stage), approval.hash);
         next.approvals.push(Approval { at: now, ..approval });
         next.note(now, approve.actor, what);
-        Ok(next.observe(sight, now))
+        Ok(next.observed(sight, now).unwrap_or((next, Vec::new())))
     }
 }

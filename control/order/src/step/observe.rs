@@ -1,8 +1,9 @@
 //! What follows by itself, when proxies moved or time passed.
 
 use super::Effect;
+use super::advance::Asked;
 use crate::gate::{Awaited, Closed};
-use crate::order::{Order, Phase, duration, left};
+use crate::order::{Order, Phase, Retention, duration, left};
 use crate::sight::Sight;
 use crate::timeline::Actor;
 use graylane_plan::{Advance, RetentionEnd};
@@ -18,21 +19,22 @@ const WARNING_PART: i32 = 10;
 
 impl Order {
     /// The next service of a serial batch enters, a gate opens, a stage is left if the plan says so, a rollback ends, the
-    /// last stage is retained, the retention ends. While the line is stopped nothing goes forward.
-    pub(super) fn observe(&self, sight: Sight, now: Timestamp) -> (Self, Vec<Effect>) {
-        let unchanged = || (self.clone(), Vec::new());
+    /// last stage is retained, the retention ends. While the line is stopped nothing goes forward. None when nothing
+    /// follows.
+    #[must_use]
+    pub fn observed(&self, sight: Sight, now: Timestamp) -> Option<(Self, Vec<Effect>)> {
         match self.phase {
             Phase::RollingBack if sight.seen.is_converged() => {
                 let mut next = self.clone();
                 next.set_phase(Phase::RolledBack, now);
                 next.note(now, Actor::daemon(), "rolled back everywhere".into());
-                (next, Vec::new())
+                Some((next, Vec::new()))
             }
             Phase::Retained => self.observe_retention(sight, now),
-            _ if sight.is_frozen => unchanged(),
-            Phase::Running => self.observe_stage(sight, now).unwrap_or_else(unchanged),
-            Phase::AwaitingApproval => self.observe_gate(sight, now).unwrap_or_else(unchanged),
-            _ => unchanged(),
+            Phase::Running if sight.frozen_since.is_none() => self.observe_stage(sight, now),
+            Phase::AwaitingApproval if sight.frozen_since.is_none() => self.observe_gate(sight, now),
+            Phase::AwaitingApproval | Phase::Paused => self.notice_opening(sight, now),
+            Phase::Running | Phase::RollingBack | Phase::RolledBack | Phase::Finished => None,
         }
     }
 
@@ -48,7 +50,10 @@ impl Order {
             });
         }
         let goes_on = self.is_at_last_stage() || self.plan.spec.advance == Advance::Auto;
-        (goes_on && self.check_stage_done(sight.seen, now).is_ok()).then(|| self.go_on(Actor::daemon(), now))
+        // It asks for the gate when the hold time is over, whether somebody looks then or not.
+        let asked = Asked { at: self.hold_ends().min(now), watching_since: sight.watching_since };
+        (goes_on && self.check_stage_done(sight.seen, now).is_ok())
+            .then(|| self.go_on(Actor::daemon(), asked, now))
     }
 
     /// How long the services that entered have still to do well before the next one enters.
@@ -65,17 +70,24 @@ impl Order {
     fn observe_gate(&self, sight: Sight, now: Timestamp) -> Option<(Self, Vec<Effect>)> {
         let awaited = self.awaited?;
         let closed = self.closed(awaited.stage, sight.watching_since, now);
-        let may_enter = closed.is_none() && sight.seen.is_converged() && self.check_healthy().is_ok();
-        let mut next = self.clone();
-        let name = self.stage_name(awaited.stage);
-        if may_enter {
-            next.note(now, Actor::daemon(), format!("the gate of stage {name:?} is open"));
-            next.enter_stage(awaited.stage, now);
-            return Some((next, vec![Effect::Publish]));
+        if closed.is_some() || !sight.seen.is_converged() || self.check_healthy().is_err() {
+            return self.notice_opening(sight, now);
         }
-        // An opening is noticed once, so that a restart while it lasts does not make it one that nobody saw.
+        let mut next = self.clone();
+        let what = format!("the gate of stage {:?} is open", self.stage_name(awaited.stage));
+        next.note(now, Actor::daemon(), what);
+        next.enter_stage(awaited.stage, now);
+        Some((next, vec![Effect::Publish]))
+    }
+
+    /// Notices an opening once, also while nothing may be entered, so that a restart while it lasts does not make it one
+    /// that nobody saw.
+    fn notice_opening(&self, sight: Sight, now: Timestamp) -> Option<(Self, Vec<Effect>)> {
+        let awaited = self.awaited?;
         let opening = self.new_opening(sight.watching_since, now)?;
+        let mut next = self.clone();
         next.awaited = Some(Awaited { opening: Some(opening), ..awaited });
+        let name = self.stage_name(awaited.stage);
         let what = match opening.skipped {
             true => format!("waits for {}", self.waits_at(awaited.stage, &Closed::Missed(opening.at), now)),
             false => format!("the window of stage {name:?} is open"),
@@ -84,31 +96,32 @@ impl Order {
         Some((next, Vec::new()))
     }
 
-    fn observe_retention(&self, sight: Sight, now: Timestamp) -> (Self, Vec<Effect>) {
-        let mut next = self.clone();
-        let Some(retention) = next.retention.as_mut().filter(|retention| !retention.over) else {
-            return (next, Vec::new());
-        };
+    fn observe_retention(&self, sight: Sight, now: Timestamp) -> Option<(Self, Vec<Effect>)> {
+        let kept = self.retention.filter(|retention| !retention.over)?;
         let warning = (duration(self.plan.spec.retention.as_ref()) / WARNING_PART).min(MAX_WARNING);
         let finishes = self.plan.spec.at_retention_end == Some(RetentionEnd::Finish);
-        if now >= retention.until - warning && finishes && !retention.warned {
-            // Nobody may have been there to warn: the old version does not go before somebody could say no.
-            retention.until = retention.until.max(now + warning);
+        let is_near = now >= kept.until - warning && !kept.warned;
+        // Nobody may have been there to warn: the old version does not go before somebody could say no.
+        let until = if is_near && finishes { kept.until.max(now + warning) } else { kept.until };
+        let is_over = now >= until;
+        if is_over && finishes {
+            return self
+                .finish(Actor::daemon(), sight.seen, now)
+                .ok()
+                .filter(|_| sight.frozen_since.is_none());
         }
-        if now >= retention.until && finishes {
-            let finished = self.finish(Actor::daemon(), sight.seen, now).ok().filter(|_| !sight.is_frozen);
-            return finished.unwrap_or((next, Vec::new()));
-        }
-        if now >= retention.until {
-            retention.over = true;
-            let what = "the retention is over; the old version is kept on; finish the order or roll it back";
-            next.note(now, Actor::daemon(), what.into());
-        } else if now >= retention.until - warning && !retention.warned {
-            retention.warned = true;
-            let what = format!("the retention ends at {}; then {}", retention.until, self.then());
-            next.note(now, Actor::daemon(), what);
-        }
-        (next, Vec::new())
+        let what = match (is_over, is_near) {
+            (true, _) => {
+                "the retention is over; the old version is kept on; finish the order or roll it back"
+                    .to_owned()
+            }
+            (false, true) => format!("the retention ends at {until}; then {}", self.then()),
+            (false, false) => return None,
+        };
+        let mut next = self.clone();
+        next.retention = Some(Retention { until, warned: kept.warned || !is_over, over: is_over });
+        next.note(now, Actor::daemon(), what);
+        Some((next, Vec::new()))
     }
 
     /// Moves the times of an order that runs along with a clock that jumped, so that what has to last lasts as long.

@@ -58,7 +58,7 @@ pub fn actor() -> Actor {
 /// What is seen by somebody who watches from the start, and saw what he sees for an hour.
 pub fn sight(seen: Seen) -> Sight {
     let converged_for = SignedDuration::from_hours(if seen.is_converged() { 1 } else { 0 });
-    Sight { seen, converged_for, is_frozen: false, watching_since: at(0) }
+    Sight { seen, converged_for, frozen_since: None, watching_since: at(0) }
 }
 
 pub fn observed(seen: Seen) -> Event {
@@ -109,7 +109,8 @@ pub fn resume() -> Event {
 
 pub fn adjust() -> Event {
     let scope = Scope { all: true, ..Scope::default() };
-    Event::Adjust { actor: actor(), scope: Box::new(scope), lists: BTreeMap::new() }
+    let authors = ["zhao".to_owned()].into();
+    Event::Adjust { actor: actor(), scope: Box::new(scope), lists: BTreeMap::new(), authors }
 }
 
 pub fn rollback(services: &[&str], keep_dependents: bool) -> Event {

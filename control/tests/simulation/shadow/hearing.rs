@@ -34,6 +34,8 @@ impl ShadowOrder {
         let next = Told::of(view, &self.plan);
         let before = std::mem::replace(&mut self.told, next);
         let is_new = before.version == 0;
+        // What was said of a version before it was gray is no judgement of it.
+        self.health.retain(|service, _| self.told.is_gray(service) <= before.is_gray(service));
         let entered = |told: &Told| told.services.values().map(|(entered, _)| *entered).sum::<usize>();
         let enters = entered(&self.told) > entered(&before);
         let phase_now = self.told.phase;

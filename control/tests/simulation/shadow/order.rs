@@ -176,10 +176,10 @@ impl ShadowOrder {
         matches!(self.told.phase, Phase::Running | Phase::Paused | Phase::AwaitingApproval)
     }
 
-    pub(super) fn adjust(&mut self, scope: Pinned, by: &'static str) {
+    pub(super) fn adjust(&mut self, scope: Pinned, authors: impl Iterator<Item = &'static str>) {
         self.scopes[self.told.stage - 1] = scope;
         self.gray.clear();
-        self.authors.insert(by);
+        self.authors.extend(authors);
         self.is_adjusted = true;
     }
 
