@@ -144,6 +144,22 @@ fn of_two_operators_with_one_version_the_second_gets_412_and_the_first_may_ask_a
 }
 
 #[test]
+fn a_version_is_refused_where_nothing_has_one_and_not_passed_over() {
+    let (daemon, _data) = started();
+    let headers = [("content-type", "application/json"), ("if-match", "\"1\"")];
+    for (method, path, body) in [
+        ("POST", "/api/v1/orders", &br#"{"plan": "loan-2026-11"}"#[..]),
+        ("PUT", "/api/v1/tenants/retail/freeze", b"{}"),
+        ("DELETE", "/api/v1/tenants/retail/freeze", b"{}"),
+        ("DELETE", "/api/v1/tenants/retail/baselines/loan", b""),
+    ] {
+        let answer = daemon.request(method, path, &headers, body);
+        assert_eq!((answer.status, &answer.json["errors"][0]["path"]), (400, &json!("If-Match")), "{path}");
+    }
+    assert_eq!(daemon.json(&["order", "list"], ""), json!([]));
+}
+
+#[test]
 fn what_is_asked_again_after_each_of_many_kills_is_done_once_and_nothing_is_lost() {
     let data = tempfile::tempdir().unwrap();
     let answered = AtomicUsize::new(0);

@@ -44,6 +44,14 @@ impl<T> Action<T> {
         Action { caller, reason, terms, body: read(body) }
     }
 
+    /// The same, of what has no versions.
+    pub(crate) fn unversioned(self) -> Result<Self, Problem> {
+        match self.terms.if_match {
+            Some(_) => Err(bad_field("If-Match", "this has no versions; leave the header out")),
+            None => Ok(self),
+        }
+    }
+
     /// Who acts and for the reason in the header, on what terms, and the body.
     pub(crate) fn split(self) -> Result<(Actor, Terms, T), Problem> {
         self.split_with(|_| String::new())

@@ -41,6 +41,7 @@ pub(crate) async fn on(
     Path(tenant): Path<String>,
     action: Action<Body<Stop>>,
 ) -> Result<Response, Problem> {
+    let action = action.unversioned()?;
     let (actor, terms, Body(Stop { exempt, .. })) = action.split_with(|Body(stop)| take(&mut stop.reason))?;
     let done = run(daemon, move |daemon| daemon.freeze(&tenant, exempt, terms, actor)).await?;
     Ok(answer(done.map(Json)))
@@ -54,7 +55,7 @@ pub(crate) async fn off(
     Path(tenant): Path<String>,
     action: Action<Body<Reason>>,
 ) -> Result<Response, Problem> {
-    let (actor, terms, _) = action.split_with(|Body(Reason { reason })| take(reason))?;
+    let (actor, terms, _) = action.unversioned()?.split_with(|Body(Reason { reason })| take(reason))?;
     let done = run(daemon, move |daemon| daemon.unfreeze(&tenant, terms, actor)).await?;
     Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
 }

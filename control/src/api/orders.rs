@@ -87,6 +87,7 @@ pub(crate) struct Rollback {
 #[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = StartOrder,
     responses((status = 200, body = OrderView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(crate) async fn start(State(daemon): State<Arc<Daemon>>, action: Action<Body<StartOrder>>) -> Acted {
+    let action = action.unversioned()?;
     let (actor, terms, Body(start)) = action.split_with(|Body(start)| std::mem::take(&mut start.reason))?;
     let done = run(daemon, move |daemon| daemon.start_order(start, terms, actor)).await?;
     Ok(answer(done.map(Json)))

@@ -69,7 +69,7 @@ pub(crate) async fn clear_baseline(
     Path((tenant, service)): Path<(String, String)>,
     action: Action<()>,
 ) -> Result<Response, Problem> {
-    let (actor, terms, ()) = action.split()?;
+    let (actor, terms, ()) = action.unversioned()?.split()?;
     let done = run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, terms, actor)).await?;
     Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
 }
