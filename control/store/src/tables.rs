@@ -21,8 +21,9 @@ const REVISION: &str = "revision";
 const EPOCH: &str = "epoch";
 const LAYOUT_ROW: &str = "layout";
 
-/// The version of the layout that this program writes. Version 1 had no log, and is read as one that is empty.
-pub(crate) const LAYOUT: u64 = 2;
+/// The version of the layout that this program writes. Version 1 had no log, and is read as one that is empty; version 2 had
+/// orders without approvals, which a program of that time would drop.
+pub(crate) const LAYOUT: u64 = 3;
 
 /// The oldest layout that this program reads.
 pub(crate) const OLDEST_LAYOUT: u64 = 1;

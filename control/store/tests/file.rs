@@ -21,12 +21,14 @@ fn put(key: &str, value: &str) -> Transaction {
 }
 
 #[test]
-fn the_layout_before_is_read_and_a_later_one_refused() {
+fn the_layouts_before_are_read_and_a_later_one_refused() {
     let dir = tempfile::tempdir().unwrap();
-    set(dir.path(), 1);
-    assert_eq!(RedbStore::open(dir.path()).unwrap().log(0, 9).unwrap(), []);
-    set(dir.path(), 3);
-    assert!(matches!(RedbStore::open(dir.path()), Err(StoreError::Layout { found: 3, .. })));
+    for before in [1, 2] {
+        set(dir.path(), before);
+        assert_eq!(RedbStore::open(dir.path()).unwrap().log(0, 9).unwrap(), []);
+    }
+    set(dir.path(), 4);
+    assert!(matches!(RedbStore::open(dir.path()), Err(StoreError::Layout { found: 4, .. })));
 }
 
 #[test]
