@@ -1,6 +1,6 @@
 //! What users program against does not change by accident.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 
@@ -20,6 +20,22 @@ fn check(file: &str, now: &str) {
 #[test]
 fn the_openapi_description_is_the_committed_one() {
     check("openapi.json", &(graylane::api::openapi_json() + "\n"));
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_every_parameter_its_place() {
+    let description: serde_json::Value = serde_json::from_str(&graylane::api::openapi_json()).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name), "{path}: {name} is there twice");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let is_of_path = path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                assert_eq!(parameter["in"] == "path", is_of_path, "{path}: {parameter}");
+            }
+        }
+    }
 }
 
 #[test]

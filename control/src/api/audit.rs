@@ -17,6 +17,7 @@ const MAX_LIMIT: usize = 1_000;
 
 /// Which records to read.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Range {
     /// Those behind the record of this number.

@@ -17,10 +17,20 @@ impl Modify for Everywhere {
             actions.for_each(add_action_headers);
             let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
             for operation in operations.into_iter().flatten() {
+                name(operation);
                 let refused = Response::new("no token that the daemon knows; a `Problem`");
                 operation.responses.responses.insert("401".into(), RefOr::T(refused));
             }
         }
+    }
+}
+
+/// Names an operation after its tag too: several have a `list`, and whoever makes a client from the description needs different
+/// names.
+fn name(operation: &mut Operation) {
+    let tag = operation.tags.iter().flatten().next();
+    if let (Some(tag), Some(id)) = (tag, &operation.operation_id) {
+        operation.operation_id = Some(format!("{tag}_{id}"));
     }
 }
 

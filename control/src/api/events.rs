@@ -53,6 +53,7 @@ struct Seen {
 
 /// Which orders to watch.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
     /// Only those of this tenant.

@@ -19,6 +19,7 @@ const MAX_LIMIT: usize = 1_000;
 
 /// Which orders to list: those of which all holds that is given.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
     /// Only those of this tenant.
