@@ -65,7 +65,8 @@ impl Api {
 
     /// What each connected proxy acknowledged last.
     pub(crate) fn proxies(&self) -> Result<Vec<Option<u64>>> {
-        let proxies = self.get("/proxies")?;
+        let page = self.get("/proxies?limit=1000")?;
+        let proxies = field(&page, "proxies");
         let connected =
             proxies.as_array().into_iter().flatten().filter(|proxy| *field(proxy, "connected") == true);
         Ok(connected.map(|proxy| field(proxy, "acknowledged").as_u64()).collect())

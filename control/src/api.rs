@@ -13,6 +13,7 @@ mod order_list;
 mod orders;
 mod plans;
 mod problem;
+mod proxies;
 mod request;
 mod rules;
 
@@ -70,7 +71,8 @@ use utoipa::OpenApi;
         rules::bytes,
         rules::baselines,
         rules::clear_baseline,
-        rules::proxies,
+        proxies::list,
+        proxies::get,
         audit::list,
     )
 )]
@@ -108,7 +110,8 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Rou
         .route("/tenants/{tenant}/rules/bytes", get(rules::bytes))
         .route("/baselines", get(rules::baselines))
         .route("/tenants/{tenant}/baselines/{service}", delete(rules::clear_baseline))
-        .route("/proxies", get(rules::proxies))
+        .route("/proxies", get(proxies::list))
+        .route("/proxies/{node}", get(proxies::get))
         .route("/audit", get(audit::list))
         .route_layer(from_fn_with_state(tokens, caller::authenticate))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())))

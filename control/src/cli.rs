@@ -15,6 +15,7 @@ mod plan;
 mod problem;
 mod progress;
 mod proxies;
+mod screen;
 mod serve;
 mod store;
 mod tenant;
@@ -98,7 +99,8 @@ enum Command {
     Store(store::StoreCommand),
     /// Tell which version a request gets, and why
     Explain(explain::Explain),
-    /// Show what each proxy should run, acknowledged and runs
+    /// Show how each proxy stands: what it should run, acknowledged and runs
+    #[command(after_long_help = proxies::STATES)]
     Proxies(proxies::ProxiesCommand),
     /// Make a token for a person or a robot, and print what the daemon's configuration needs of it
     Token(token::Token),

@@ -14,6 +14,7 @@ mod order_filter;
 mod orders;
 mod outcome;
 mod plans;
+mod proxies;
 mod queries;
 mod state;
 mod tenant_record;
@@ -25,10 +26,12 @@ pub use look::{Look, OrderSeen};
 pub use once::{Done, Once, Terms};
 pub use order_filter::OrderFilter;
 pub use orders::{OrderAction, StartOrder};
+pub use proxies::ProxyFilter;
 pub use views::{
     ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FreezeView, ListView,
-    NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary, PlanView, ProblemView, ProxyView,
-    RetentionView, RulesView, ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
+    NackView, NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary, PlanView, ProblemView,
+    ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, ServiceView, StageSummary, StageView,
+    StepView, WaitsView, WindowView,
 };
 
 use crate::audit::Record;
@@ -159,12 +162,6 @@ impl Daemon {
         let mut failed = self.store_failed.subscribe();
         // The sender is this daemon's own.
         let _ = failed.wait_for(|failed| *failed).await;
-    }
-
-    /// What the proxies do.
-    #[must_use]
-    pub fn proxies(&self) -> Vec<ProxyView> {
-        self.fleet.proxies().into_iter().map(ProxyView::from).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

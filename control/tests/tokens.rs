@@ -34,6 +34,7 @@ fn who_has_no_token_that_the_daemon_knows_gets_nothing() {
         ("GET", "/api/v1/orders/events"),
         ("GET", "/api/v1/orders/1/events"),
         ("GET", "/api/v1/proxies"),
+        ("GET", "/api/v1/proxies/proxy-0"),
         ("GET", "/api/v1/tenants/retail/rules/bytes"),
         ("POST", "/api/v1/plans"),
         ("PUT", "/api/v1/tenants/retail/lists/pilots"),

@@ -54,16 +54,16 @@ impl Walk {
     fn check_proxy(&mut self) {
         let (daemon, revision) = (&self.testbed.daemon, self.revision);
         let proxy = wait::until("the proxy's report of what it applied", || {
-            let proxy = daemon.cli(&["proxies"])?[0].take();
+            let proxy = daemon.cli(&["proxies"])?["proxies"][0].take();
             ensure!(proxy["applied"] == revision, "{proxy}");
             Ok(proxy)
         })
         .unwrap();
-        let fields = ["node", "tenant", "protocol", "wanted", "acknowledged", "rejectedConfig", "connected"];
+        let fields = ["node", "tenant", "protocol", "wanted", "acknowledged", "state", "connected"];
         let shown = fields.map(|field| proxy[field].clone());
         let (protocol, revision) = (self.delivery.as_str(), self.revision);
-        let expected = json!(["proxy-0", "retail", protocol, revision, revision, false, true]);
-        assert_eq!((json!(shown), &proxy["lastError"]), (expected, &Value::Null));
+        let expected = json!(["proxy-0", "retail", protocol, revision, revision, "SYNCED", true]);
+        assert_eq!((json!(shown), &proxy["lastNack"]), (expected, &Value::Null));
         self.testbed.envoys[0].until_applied(revision).unwrap();
     }
 
@@ -170,7 +170,8 @@ fn an_order_that_starts_before_the_first_proxy_reaches_those_that_come_later() {
     }
     testbed.daemon.cli(&["order", "advance", "1", "--wait", "30"]).unwrap();
     let proxies = testbed.daemon.cli(&["proxies"]).unwrap();
-    let protocols = proxies.as_array().unwrap().iter().map(|proxy| proxy["protocol"].as_str().unwrap());
+    let protocols =
+        proxies["proxies"].as_array().unwrap().iter().map(|proxy| proxy["protocol"].as_str().unwrap());
     assert_eq!(protocols.collect::<Vec<_>>(), Delivery::ALL.map(Delivery::as_str));
 }
 
@@ -205,9 +206,10 @@ fn a_proxy_that_refuses_its_configuration_is_named_with_its_reason_and_stays_sta
     testbed.daemon.cli(&["order", "start", "loan-2026-11"]).unwrap();
     wait::until("the proxy's words for what it refuses", || {
         let proxies = testbed.daemon.cli(&["proxies"])?;
-        let shown = ["wanted", "acknowledged", "lastError"].map(|field| proxies[0][field].clone());
-        let reason = "revision 2: Invalid path: /nowhere/graylane_filter.wasm";
-        ensure!(json!(shown) == json!([2, null, reason]), "{proxies}");
+        let fields = ["state", "wanted", "acknowledged", "lastNack"];
+        let shown = fields.map(|field| proxies["proxies"][0][field].clone());
+        let refusal = json!({ "revision": 2, "message": "Invalid path: /nowhere/graylane_filter.wasm" });
+        ensure!(json!(shown) == json!(["NACKED", 2, null, refusal]), "{proxies}");
         Ok(())
     })
     .unwrap();

@@ -1,9 +1,9 @@
-//! The published rules, and what the proxies make of them.
+//! The published rules.
 
 use crate::api::action::{Action, answer};
 use crate::api::problem::Problem;
 use crate::api::request::{Path, Query, bad_field, run};
-use crate::daemon::{BaselineView, Daemon, ExplainView, ProxyView, RulesView};
+use crate::daemon::{BaselineView, Daemon, ExplainView, RulesView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -72,10 +72,4 @@ pub(crate) async fn clear_baseline(
     let (actor, terms, ()) = action.unversioned()?.split()?;
     let done = run(daemon, move |daemon| daemon.clear_baseline(&tenant, &service, terms, actor)).await?;
     Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
-}
-
-/// List the proxies: what each should run, acknowledged and runs.
-#[utoipa::path(get, path = "/api/v1/proxies", tag = "proxies", responses((status = 200, body = Vec<ProxyView>)))]
-pub(crate) async fn proxies(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<ProxyView>>, Problem> {
-    run(daemon, |daemon| Ok(daemon.proxies())).await.map(Json)
 }

@@ -2,17 +2,18 @@
 
 mod gates;
 mod orders;
+mod proxies;
 
 pub use gates::{
     ApprovalView, ApprovedView, FreezeView, NextStageView, RetentionView, WaitsView, WindowView,
 };
 pub(crate) use orders::TenantSeen;
 pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
+pub use proxies::{NackView, ProxyPage, ProxyState, ProxyView};
 
 use crate::audit::Head;
 use graylane_plan::Problem;
 use graylane_rules::{Explanation, Step};
-use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,34 +109,6 @@ pub struct ListView {
     pub version: u64,
 }
 
-/// A proxy and what it runs.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProxyView {
-    /// Its node id.
-    pub node: String,
-    /// Its node cluster.
-    pub cluster: String,
-    /// The tenant whose rules it asks for.
-    pub tenant: String,
-    /// How it asks.
-    pub protocol: String,
-    /// Whether its stream is open.
-    pub connected: bool,
-    /// The revision that it should run.
-    pub wanted: Option<u64>,
-    /// The revision that it acknowledged last.
-    pub acknowledged: Option<u64>,
-    /// The revision that its filter reports to run.
-    pub applied: Option<u64>,
-    /// Whether its filter reports a configuration that it could not read.
-    pub rejected_config: bool,
-    /// What it refused last, and why.
-    pub last_error: Option<String>,
-    /// Seconds since its last message.
-    pub age_seconds: f64,
-}
-
 /// Why a request gets its version.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -201,25 +174,6 @@ pub struct BaselineView {
     pub version: String,
     /// The version that routes choose with no header.
     pub route_default: String,
-}
-
-impl From<ProxyStatus> for ProxyView {
-    fn from(proxy: ProxyStatus) -> Self {
-        let last_error = proxy.last_error.map(|nack| format!("revision {}: {}", nack.revision, nack.message));
-        Self {
-            node: proxy.node,
-            cluster: proxy.cluster,
-            tenant: proxy.tenant,
-            protocol: proxy.protocol.to_string(),
-            connected: proxy.connected,
-            wanted: proxy.wanted,
-            acknowledged: proxy.acknowledged,
-            applied: proxy.applied,
-            rejected_config: proxy.rejected_config,
-            last_error,
-            age_seconds: proxy.age.as_secs_f64(),
-        }
-    }
 }
 
 impl From<Explanation> for ExplainView {

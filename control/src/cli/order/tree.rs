@@ -1,5 +1,6 @@
 //! An order as a tree, for people.
 
+use crate::cli::output::plain;
 use crate::daemon::{ApprovedView, NextStageView, OrderView, ServiceView, WindowView};
 use graylane_order::{Health, Phase};
 
@@ -120,8 +121,7 @@ impl NextStageView {
 impl Branch {
     /// A line with nothing below it. A reason or a figure in it draws no lines of its own.
     fn leaf(line: String) -> Self {
-        let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
-        Self { line: line.chars().map(shown).collect(), below: Vec::new() }
+        Self { line: plain(&line), below: Vec::new() }
     }
 
     fn render(&self) -> String {

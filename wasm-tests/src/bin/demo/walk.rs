@@ -172,7 +172,8 @@ impl Outcome {
 fn until_connected(daemon: &Daemon, proxies: usize) -> Result<()> {
     wait::until("every proxy is connected to the daemon", || {
         let connected = daemon.get("/api/v1/proxies")?;
-        let connected = connected.as_array().into_iter().flatten().filter(|proxy| proxy["connected"] == true);
+        let connected =
+            connected["proxies"].as_array().into_iter().flatten().filter(|proxy| proxy["connected"] == true);
         let count = connected.count();
         ensure!(count == proxies, "{count} of {proxies} are");
         Ok(())
