@@ -69,6 +69,7 @@ impl State {
             tenant: tenant.clone(),
             revision: published.rules.revision(),
             rules: published.bytes.clone(),
+            content_hash: published.rules.content_hash(),
         };
         rules.map(publication).collect()
     }

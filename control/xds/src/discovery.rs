@@ -180,22 +180,23 @@ impl<S: Stream> Driver<S> {
         self.stream.on_snapshot(&world)
     }
 
+    fn take_rejections(&self, peer: &Peer, events: &[Event]) {
+        for event in events {
+            if let Event::Rejected { resource, version, message } = event {
+                let node = &peer.identity.node;
+                tracing::warn!(%node, %resource, %version, ?message, "proxy rejected its configuration");
+                self.context.snapshots.refuse(resource, *version, node, message);
+            }
+        }
+    }
+
     /// Records what happened. Sending comes after, so that an answer never meets a table that does not know of its proxy.
     fn record(&self, output: Output<S::Response>) -> Result<Option<Outgoing<S::Response>>, Status> {
         if let Some(peer) = &self.peer {
-            log_rejections(peer, &output.events);
+            self.take_rejections(peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, Instant::now());
             recorded.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         }
         Ok(output.outgoing)
-    }
-}
-
-fn log_rejections(peer: &Peer, events: &[Event]) {
-    for event in events {
-        if let Event::Rejected { resource, version, message } = event {
-            let node = &peer.identity.node;
-            tracing::warn!(%node, %resource, %version, ?message, "proxy rejected its configuration");
-        }
     }
 }

@@ -16,5 +16,5 @@ mod stream;
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use proxies::{Nack, ProxyStatus};
 pub use server::{Prepared, ServeError, Xds};
-pub use snapshot::{Publication, PublishError};
+pub use snapshot::{Publication, PublishError, Refusal};
 pub use stream::Protocol;

@@ -31,6 +31,9 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// Contents that one stream remembers as rejected, so that they are not sent to it again. The oldest is forgotten first.
 pub const MAX_REJECTED: usize = 64;
 
+/// Contents that are remembered as refused, of all tenants. The oldest is forgotten first, and would be refused again.
+pub const MAX_REFUSALS: usize = 1024;
+
 /// Bytes kept of the reason that a proxy gives for a rejection. The rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 1024;
 

@@ -45,7 +45,7 @@ pub struct ProxyStatus {
     pub applied: Option<u64>,
     /// Whether its filter reports a configuration that it could not read.
     pub rejected_config: bool,
-    /// Its last rejection, until it acknowledges something.
+    /// Its last rejection, until it acknowledges that revision or a later one.
     pub last_error: Option<Nack>,
     /// Time since the last message from it.
     pub age: Duration,
@@ -182,7 +182,7 @@ fn statuses(
 ) -> Vec<ProxyStatus> {
     let sole = by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1;
     let status = |(resource, entry): (&String, &Entry)| {
-        let wanted = snapshot.get(resource).map(|published| published.version);
+        let wanted = snapshot.wanted(resource).map(|published| published.version);
         let connected_for = match entry.link {
             Link::Up { since, .. } => Some(now.saturating_duration_since(since)),
             Link::Down { .. } => None,

@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
-use crate::snapshot::{Publication, PublishError, Snapshot, Snapshots};
+use crate::snapshot::{Encoded, Publication, PublishError, Refusal, Snapshots};
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct Xds {
 
 /// What was prepared to be published.
 #[derive(Debug)]
-pub struct Prepared(Snapshot);
+pub struct Prepared(Encoded);
 
 /// Why the server stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,30 @@ impl Xds {
     /// Replaces everything published by exactly what was prepared, for all streams at once; a proxy is sent only what changed
     /// for it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. One publisher has to
     /// prepare and publish by turns: of two that were prepared at once, the later one wins whole.
-    pub fn publish(&self, Prepared(snapshot): Prepared) {
-        self.snapshots.swap(snapshot);
+    pub fn publish(&self, Prepared(encoded): Prepared) {
+        self.snapshots.swap(encoded);
+    }
+
+    /// Takes in that every proxy of a tenant accepted the revision that is wanted: this is what proxies get when one refuses
+    /// a later one.
+    pub fn accept(&self, tenant: &str, revision: u64) {
+        self.snapshots.accept(tenant, revision);
+    }
+
+    /// The rules that are held back, because a proxy refused them before all had accepted them. Proxies that lack them get what
+    /// all accepted last.
+    pub fn held_back(&self) -> Vec<Refusal> {
+        self.snapshots.held_back()
+    }
+
+    /// Forgets what was refused of a tenant, so that it is sent when it is published again under another revision.
+    pub fn forgive(&self, tenant: &str) {
+        self.snapshots.forgive(tenant);
+    }
+
+    /// Remembers what a proxy refused before this process began. Call it before anything is published.
+    pub fn recall(&self, refusal: Refusal) {
+        self.snapshots.recall(refusal);
     }
 
     /// Every proxy that is connected, or was within the last 10 minutes, sorted by node, then resource.

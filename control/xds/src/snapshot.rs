@@ -1,10 +1,10 @@
 //! What is published: one immutable set of resources, and the bell that says there is a new one.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::ecds::{self, FilterSettings};
-use crate::limits::{MAX_RULES_BYTES, MAX_TENANT_BYTES, MAX_TENANTS};
+use crate::limits::{MAX_REFUSALS, MAX_RULES_BYTES, MAX_TENANT_BYTES, MAX_TENANTS};
 
 /// One tenant's rule set as published.
 #[derive(Clone, Debug)]
@@ -24,6 +24,23 @@ pub struct Publication {
     pub revision: u64,
     /// The rule set, opaque to this crate. At most 16 MiB.
     pub rules: Bytes,
+    /// The hash of what the rules say, without their revision: by it they are known again under another one.
+    pub content_hash: u64,
+}
+
+/// Rules that a proxy refused, and that are sent to nobody since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose rules.
+    pub tenant: String,
+    /// Under which number.
+    pub revision: u64,
+    /// The hash of what they say, as it was published.
+    pub content_hash: u64,
+    /// The proxy's `node.id`.
+    pub node: String,
+    /// Why, in the proxy's words, cut off at 1 KiB.
+    pub message: String,
 }
 
 /// Why a publish was refused. Nothing of it was published then.
@@ -76,13 +93,31 @@ pub(crate) struct Resource {
     pub(crate) name: String,
     pub(crate) version: Version,
     pub(crate) body: Any,
+    tenant: String,
+    content_hash: u64,
     /// What the body was built from, so that a publish reuses what did not change.
     rules: Bytes,
+}
+
+/// What is there for one name.
+#[derive(Clone, Debug)]
+struct Offer {
+    wanted: Arc<Resource>,
+    /// What all proxies accepted last, which may be what is wanted.
+    accepted: Option<Arc<Resource>>,
+    /// Why what is wanted is held back.
+    refusal: Option<Arc<Refusal>>,
 }
 
 /// All resources of one publish. Never changes; a publish makes another one.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    by_name: BTreeMap<String, Offer>,
+}
+
+/// Resources that are ready to be published.
+#[derive(Debug)]
+pub(crate) struct Encoded {
     by_name: BTreeMap<String, Arc<Resource>>,
 }
 
@@ -91,6 +126,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Snapshots {
     settings: FilterSettings,
     current: ArcSwap<Snapshot>,
+    /// What proxies refused, oldest first. Whoever replaces the snapshot holds it.
+    refusals: Mutex<VecDeque<Arc<Refusal>>>,
     bell: watch::Sender<()>,
 }
 
@@ -105,8 +142,10 @@ impl fmt::Display for Version {
 impl FromStr for Version {
     type Err = ();
 
-    /// Reads what [`fmt::Display`] wrote. Proxies send it back to us, so anything may stand there.
+    /// Reads what [`fmt::Display`] wrote, with or without a mark behind it. Proxies send it back to us, so anything may stand
+    /// there.
     fn from_str(text: &str) -> Result<Self, ()> {
+        let text = unmarked(text);
         let (revision, digest) = text.split_once('-').ok_or(())?;
         let version = Self {
             revision: revision.parse().map_err(|_| ())?,
@@ -123,20 +162,47 @@ impl Resource {
         let name = ecds::resource_name(&publication.tenant);
         let body = ecds::encode(&name, settings, &publication.rules);
         let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
-        Self { name, version, body, rules: publication.rules.clone() }
+        let Publication { tenant, content_hash, rules, .. } = publication.clone();
+        Self { name, version, body, tenant, content_hash, rules }
+    }
+
+    fn is_refused_by(&self, refusal: &Refusal) -> bool {
+        self.tenant == refusal.tenant && self.content_hash == refusal.content_hash
+    }
+}
+
+// === impl Offer ===
+
+impl Offer {
+    /// What is sent to whoever lacks it.
+    fn served(&self) -> Option<&Arc<Resource>> {
+        match self.refusal {
+            Some(_) => self.accepted.as_ref(),
+            None => Some(&self.wanted),
+        }
     }
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The resource of that name, if it is published.
+    /// The resource that is sent for that name, if there is one: what is wanted, or what all proxies accepted last while that
+    /// is held back.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(name)
+        self.by_name.get(name)?.served()
     }
 
-    /// The snapshot after a publish, sharing with this one what stays the same.
-    fn next(&self, publications: &[Publication], settings: &FilterSettings) -> Result<Self, PublishError> {
+    /// The resource that proxies should have under that name, if it is published.
+    pub(crate) fn wanted(&self, name: &str) -> Option<&Arc<Resource>> {
+        Some(&self.by_name.get(name)?.wanted)
+    }
+
+    /// What a publish puts in place, sharing with this snapshot what stays the same.
+    fn encode(
+        &self,
+        publications: &[Publication],
+        settings: &FilterSettings,
+    ) -> Result<Encoded, PublishError> {
         if publications.len() > MAX_TENANTS {
             return Err(PublishError::TooMany(publications.len()));
         }
@@ -150,11 +216,11 @@ impl Snapshot {
                 btree_map::Entry::Vacant(place) => place.insert(resource),
             };
         }
-        Ok(Self { by_name })
+        Ok(Encoded { by_name })
     }
 
     fn reuse(&self, publication: &Publication) -> Result<Option<Arc<Resource>>, PublishError> {
-        let known = self.get(&ecds::resource_name(&publication.tenant));
+        let known = self.wanted(&ecds::resource_name(&publication.tenant));
         match known.filter(|known| known.version.revision == publication.revision) {
             Some(known) if known.rules == publication.rules => Ok(Some(known.clone())),
             Some(_) => Err(PublishError::RevisionReused {
@@ -163,6 +229,23 @@ impl Snapshot {
             }),
             None => Ok(None),
         }
+    }
+
+    /// The snapshot after a publish.
+    fn next(&self, encoded: Encoded, refusals: &VecDeque<Arc<Refusal>>) -> Self {
+        let offer = |(name, wanted): (String, Arc<Resource>)| {
+            let accepted = self.by_name.get(&name).and_then(|offer| offer.accepted.clone());
+            let refusal = refusals.iter().find(|refusal| wanted.is_refused_by(refusal)).cloned();
+            (name, Offer { wanted, accepted, refusal })
+        };
+        Self { by_name: encoded.by_name.into_iter().map(offer).collect() }
+    }
+
+    /// The snapshot with another offer for a name.
+    fn with(&self, name: &str, offer: Offer) -> Self {
+        let mut by_name = self.by_name.clone();
+        by_name.insert(name.to_owned(), offer);
+        Self { by_name }
     }
 }
 
@@ -182,7 +265,12 @@ fn check(publication: &Publication) -> Result<(), PublishError> {
 
 impl Snapshots {
     pub(crate) fn new(settings: FilterSettings) -> Self {
-        Self { settings, current: ArcSwap::default(), bell: watch::Sender::new(()) }
+        Self {
+            settings,
+            current: ArcSwap::default(),
+            refusals: Mutex::default(),
+            bell: watch::Sender::new(()),
+        }
     }
 
     /// The newest snapshot.
@@ -195,15 +283,84 @@ impl Snapshots {
         self.bell.subscribe()
     }
 
-    /// The snapshot with exactly these publications. Nothing is published yet.
-    pub(crate) fn prepare(&self, publications: &[Publication]) -> Result<Snapshot, PublishError> {
-        self.current().next(publications, &self.settings)
+    /// Makes exactly these publications ready. Nothing is published yet.
+    pub(crate) fn prepare(&self, publications: &[Publication]) -> Result<Encoded, PublishError> {
+        self.current().encode(publications, &self.settings)
     }
 
-    /// Puts a prepared snapshot in place.
-    pub(crate) fn swap(&self, next: Snapshot) {
+    /// Puts what was prepared in place of everything.
+    pub(crate) fn swap(&self, encoded: Encoded) {
+        let refusals = self.refusals();
+        self.replace(self.current().next(encoded, &refusals));
+    }
+
+    /// Takes in that all proxies accepted what is wanted of a tenant, if that is this revision.
+    pub(crate) fn accept(&self, tenant: &str, revision: u64) {
+        let _turn = self.refusals();
+        let (current, name) = (self.current(), ecds::resource_name(tenant));
+        let offer = current.by_name.get(&name);
+        if let Some(offer @ Offer { wanted, accepted, refusal: None }) = offer
+            && wanted.version.revision == revision
+            && accepted.as_ref().is_none_or(|accepted| accepted.version != wanted.version)
+        {
+            // Nobody is sent anything else by it, so nobody is woken.
+            let accepted = Some(Arc::clone(wanted));
+            self.current.store(Arc::new(current.with(&name, Offer { accepted, ..offer.clone() })));
+        }
+    }
+
+    /// Holds back what a proxy refused. What all proxies accepted before stays: then something is wrong with the one that
+    /// refused, which is not sent it again.
+    pub(crate) fn refuse(&self, name: &str, version: Version, node: &str, message: &str) {
+        let mut refusals = self.refusals();
+        let current = self.current();
+        let Some(offer) = current.by_name.get(name) else { return };
+        let Offer { wanted, accepted, refusal } = offer;
+        let is_accepted = accepted.as_ref().is_some_and(|accepted| accepted.version == version);
+        if wanted.version != version || is_accepted || refusal.is_some() {
+            return;
+        }
+        let refusal = Arc::new(Refusal {
+            tenant: wanted.tenant.clone(),
+            revision: version.revision,
+            content_hash: wanted.content_hash,
+            node: node.to_owned(),
+            message: message.to_owned(),
+        });
+        if refusals.len() == MAX_REFUSALS {
+            refusals.pop_front();
+        }
+        refusals.push_back(Arc::clone(&refusal));
+        self.replace(current.with(name, Offer { refusal: Some(refusal), ..offer.clone() }));
+    }
+
+    /// What is held back now.
+    pub(crate) fn held_back(&self) -> Vec<Refusal> {
+        let current = self.current();
+        current.by_name.values().filter_map(|offer| offer.refusal.as_deref().cloned()).collect()
+    }
+
+    /// Forgets what was refused of a tenant. What is held back now stays so until it is published under another revision.
+    pub(crate) fn forgive(&self, tenant: &str) {
+        self.refusals().retain(|refusal| refusal.tenant != tenant);
+    }
+
+    /// Remembers what was refused before this process began.
+    pub(crate) fn recall(&self, refusal: Refusal) {
+        let mut refusals = self.refusals();
+        if refusals.len() < MAX_REFUSALS {
+            refusals.push_back(Arc::new(refusal));
+        }
+    }
+
+    fn replace(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
         self.bell.send_replace(());
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, VecDeque<Arc<Refusal>>> {
+        // Each change of it is complete in itself.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the snapshot by exactly these publications, or changes nothing.
@@ -211,6 +368,17 @@ impl Snapshots {
     pub(crate) fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
         self.prepare(publications).map(|next| self.swap(next))
     }
+}
+
+/// A version as text without the mark that [`marked`] puts behind it.
+pub(crate) fn unmarked(text: &str) -> &str {
+    text.split_once('+').map_or(text, |(text, _)| text)
+}
+
+/// A version as text that no text before on the same stream was. After a rejection Envoy has to be sent what it had before, and
+/// its version has to be another.
+pub(crate) fn marked(text: &str, nonce: &str) -> String {
+    format!("{text}+{nonce}")
 }
 
 /// The first 64 bits of SHA-256 over the parts. A fixed function, because versions outlive the process.
@@ -228,7 +396,8 @@ mod tests {
     use super::*;
 
     fn publication(tenant: &str, revision: u64, rules: &'static [u8]) -> Publication {
-        Publication { tenant: tenant.to_owned(), revision, rules: Bytes::from_static(rules) }
+        let content_hash = digest(&[rules]);
+        Publication { tenant: tenant.to_owned(), revision, rules: Bytes::from_static(rules), content_hash }
     }
 
     fn published(publications: &[Publication]) -> Arc<Snapshot> {
@@ -257,6 +426,7 @@ mod tests {
     fn a_version_is_read_back_and_nothing_else_is() {
         let version = Version { revision: 12, digest: 0xab };
         assert_eq!(version.to_string().parse(), Ok(version));
+        assert_eq!(marked(&version.to_string(), "3").parse(), Ok(version));
         for odd in
             ["", "12", "-", "12-ab", "+12-00000000000000ab", "12-00000000000000AB", "x-00000000000000ab"]
         {
@@ -285,6 +455,7 @@ mod tests {
             tenant: "b".to_owned(),
             revision: 1,
             rules: Bytes::from(vec![0; MAX_RULES_BYTES + 1]),
+            content_hash: 0,
         };
         let refused = [
             (large, PublishError::TooLarge { tenant: "b".to_owned(), bytes: MAX_RULES_BYTES + 1 }),
@@ -308,10 +479,50 @@ mod tests {
     }
 
     #[test]
+    fn what_one_refuses_is_sent_to_nobody_under_any_revision_until_it_is_forgiven() {
+        const NAME: &str = "graylane.v1.a";
+        let snapshots = Snapshots::new(FilterSettings::default());
+        let served = || snapshots.current().get(NAME).map(|resource| resource.version.revision);
+        let publish = |revision, rules| {
+            snapshots.publish(&[publication("a", revision, rules)]).unwrap();
+            snapshots.current().wanted(NAME).unwrap().version
+        };
+        let first = publish(1, b"good");
+        snapshots.accept("a", 1);
+        snapshots.refuse(NAME, first, "n", "no");
+        assert_eq!(served(), Some(1), "all accepted it, so it is the proxy that is odd");
+        let second = publish(2, b"bad");
+        snapshots.accept("a", 1);
+        snapshots.refuse(NAME, first, "n", "no");
+        assert_eq!(served(), Some(2), "an older version says nothing of this one");
+        snapshots.refuse(NAME, second, "n", "no");
+        snapshots.refuse(NAME, second, "m", "neither do I");
+        assert_eq!(served(), Some(1));
+        let held_back = snapshots.held_back();
+        let [Refusal { tenant, revision: 2, node, message, content_hash }] = &held_back[..] else {
+            panic!("{held_back:?}")
+        };
+        assert_eq!((tenant.as_str(), node.as_str(), message.as_str()), ("a", "n", "no"));
+        snapshots.accept("a", 2);
+        assert_eq!((publish(3, b"better").revision, served()), (3, Some(3)));
+        publish(4, b"bad");
+        assert_eq!(served(), Some(1), "what all accepted last");
+        snapshots.forgive("a");
+        assert_eq!(served(), Some(1));
+        assert_eq!((publish(5, b"bad").revision, served()), (5, Some(5)));
+
+        let next = Snapshots::new(FilterSettings::default());
+        next.recall(Refusal { content_hash: *content_hash, ..held_back[0].clone() });
+        next.publish(&[publication("a", 6, b"bad"), publication("b", 6, b"bad")]).unwrap();
+        assert!(next.current().get(NAME).is_none(), "another process knows it, too");
+        assert!(next.current().get("graylane.v1.b").is_some(), "another tenant's proxies were not asked");
+    }
+
+    #[test]
     fn the_largest_rules_are_published() {
         let rules = Bytes::from(vec![7; MAX_RULES_BYTES]);
         let snapshots = Snapshots::new(FilterSettings::default());
-        let publication = Publication { tenant: "a".to_owned(), revision: 1, rules };
+        let publication = Publication { tenant: "a".to_owned(), revision: 1, rules, content_hash: 0 };
         assert_eq!(snapshots.publish(&[publication]), Ok(()));
     }
 }

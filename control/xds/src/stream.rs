@@ -10,6 +10,8 @@
 //! - `*` and the empty first request subscribe to nothing. Each Envoy filter asks for its own name.
 //! - Rejected content is not sent again to the stream that rejected it, nor to its successor if that still holds an older version: Envoy
 //!   acknowledges rejected bytes the second time without applying them. A proxy that holds nothing is new, and is sent everything.
+//! - Whoever rejected something is sent again what is served instead, under another version: until then Envoy would refuse listeners
+//!   too, because it goes by what it was sent last and not by what it serves.
 
 pub(crate) mod delta;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 
 use crate::ecds;
 use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_REJECTED};
-use crate::snapshot::{Resource, Snapshot, Version};
+use crate::snapshot::{Resource, Snapshot, Version, marked};
 
 /// How a proxy receives its resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +239,11 @@ impl Subscriptions {
         self.responses > 0 && nonce == self.responses.to_string()
     }
 
+    /// The version of the response that is sent now, as text.
+    fn version_text(&self, text: String, nonce: &str) -> String {
+        if self.rejected.is_empty() { text } else { marked(&text, nonce) }
+    }
+
     /// Takes the answer to the outstanding response: an ACK, or a NACK with its reason.
     fn settle(&mut self, rejection: Option<&str>) {
         let Some(Outstanding { resource, version }) = self.outstanding.take() else { return };
@@ -249,6 +256,10 @@ impl Subscriptions {
             }
             Some(reason) => {
                 self.reject(version.digest);
+                // Envoy takes what it serves for what it was sent, so it is sent what it serves again.
+                if let Some(held) = self.by_name.get_mut(&resource) {
+                    *held = None;
+                }
                 Event::Rejected { resource, version, message: shortened(reason) }
             }
         };
@@ -296,6 +307,7 @@ impl Subscriptions {
         let node = self.identity.as_ref().map(|identity| identity.node.as_str()).unwrap_or_default();
         if let Some(digest) = world.history.rejected(node, name) {
             self.reject(digest);
+            self.by_name.insert(name.to_owned(), None);
         }
     }
 

@@ -200,7 +200,8 @@ impl Entry {
     fn acknowledge(&mut self, version: Version) {
         self.acknowledged = Some(version);
         self.rejected = None;
-        self.last_error = None;
+        // What it is sent in place of what it rejected does not make the rejection undone.
+        self.last_error.take_if(|nack| nack.revision <= version.revision);
     }
 
     fn take_report(&mut self, report: FilterReport) -> bool {

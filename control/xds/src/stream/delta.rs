@@ -46,11 +46,11 @@ impl Delta {
     }
 
     fn respond(&mut self, world: &World<'_>) -> Output<DeltaDiscoveryResponse> {
-        self.subscriptions.respond(world, |_, resource, nonce| DeltaDiscoveryResponse {
+        self.subscriptions.respond(world, |subscriptions, resource, nonce| DeltaDiscoveryResponse {
             system_version_info: resource.version.to_string(),
             resources: vec![DeltaResource {
                 name: resource.name.clone(),
-                version: resource.version.to_string(),
+                version: subscriptions.version_text(resource.version.to_string(), &nonce),
                 resource: Some(resource.body.clone()),
                 ..DeltaResource::default()
             }],

@@ -35,6 +35,7 @@ impl Stage {
         let publication = |(tenant, revision): &(&str, u64)| Publication {
             tenant: (*tenant).to_owned(),
             revision: *revision,
+            content_hash: *revision,
             rules: Bytes::from(format!("rules {revision}")),
         };
         let publications: Vec<_> = tenants.iter().map(publication).collect();
@@ -43,6 +44,12 @@ impl Stage {
 
     pub(super) fn resource(&self, name: &str) -> Arc<Resource> {
         self.snapshots.current().get(name).unwrap().clone()
+    }
+
+    /// Somebody refuses what is wanted.
+    pub(super) fn refuse(&self, name: &str) {
+        let version = self.snapshots.current().wanted(name).unwrap().version;
+        self.snapshots.refuse(name, version, "envoy-2", "no");
     }
 
     pub(super) fn version(&self, name: &str) -> String {

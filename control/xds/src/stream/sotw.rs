@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, Discovery
 
 use super::{Claim, Identity, Output, Protocol, Refusal, Stream, Subscriptions, World};
 use crate::ecds;
-use crate::snapshot::{Resource, Version, digest};
+use crate::snapshot::{Resource, Version, digest, unmarked};
 
 /// One state-of-the-world stream.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Sotw {
 
     fn respond(&mut self, world: &World<'_>) -> Output<DiscoveryResponse> {
         self.subscriptions.respond(world, |subscriptions, resource, nonce| DiscoveryResponse {
-            version_info: version_after(subscriptions, resource),
+            version_info: subscriptions.version_text(version_after(subscriptions, resource), &nonce),
             resources: vec![resource.body.clone()],
             type_url: ecds::type_url(),
             nonce,
@@ -104,6 +104,7 @@ enum Held {
 
 impl Held {
     fn read(version_info: &str, names: &BTreeSet<&str>, world: &World<'_>) -> Self {
+        let version_info = unmarked(version_info);
         if version_info.is_empty() {
             return Self::Nothing;
         }

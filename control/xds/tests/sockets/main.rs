@@ -60,6 +60,50 @@ async fn check_the_road<P: Proxy>(protocol: Protocol) {
     assert_eq!(proxy.next().await.revision(), 4, "what it held was not sent");
 }
 
+/// What one proxy refuses is held back, and all hold on to what they had, the one that refused under another version.
+async fn check_a_refusal<P: Proxy>(protocol: Protocol) {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut proxy = P::connect(stage.channel(), protocol, None).await;
+    let first = proxy.next().await;
+    proxy.answer(&first, Answer::Ack).await;
+    stage.until(|status| status.acknowledged == Some(1)).await;
+    stage.xds.accept("retail", 1);
+
+    stage.publish(2);
+    let second = proxy.next().await;
+    proxy.answer(&second, Answer::Nack("cannot build the plugin")).await;
+    let again = proxy.next().await;
+    assert_eq!(again.revision(), 1);
+    assert_ne!(again.version, first.version);
+    proxy.answer(&again, Answer::Ack).await;
+    let status = stage.until(|status| status.sent == Some(1)).await;
+    assert_eq!((status.wanted, status.acknowledged), (Some(2), Some(1)));
+    assert_eq!(status.last_error.map(|nack| nack.revision), Some(2), "it is not undone by that");
+    let [held_back] = &stage.xds.held_back()[..] else { panic!("{:?}", stage.xds.held_back()) };
+    assert_eq!((held_back.revision, held_back.node.as_str()), (2, "envoy-1"));
+    assert_eq!(held_back.message, "cannot build the plugin");
+
+    drop(proxy);
+    stage.until(|status| !status.connected).await;
+    let mut newcomer = P::connect(stage.channel(), protocol, None).await;
+    let held = newcomer.next().await;
+    assert_eq!(held.revision(), 1);
+    drop(newcomer);
+    let mut returned = P::connect(stage.channel(), protocol, Some(&again.version)).await;
+    stage.until(|status| status.connected && status.acknowledged == Some(1)).await;
+    stage.publish(3);
+    assert_eq!(returned.next().await.revision(), 3, "what it held was not sent");
+}
+
+#[tokio::test]
+async fn a_refusal_holds_back_over_every_protocol() {
+    check_a_refusal::<SotwClient>(Protocol::EcdsSotw).await;
+    check_a_refusal::<DeltaClient>(Protocol::EcdsDelta).await;
+    check_a_refusal::<SotwClient>(Protocol::AdsSotw).await;
+    check_a_refusal::<DeltaClient>(Protocol::AdsDelta).await;
+}
+
 #[tokio::test]
 async fn ecds_state_of_the_world_delivers() {
     check_the_road::<SotwClient>(Protocol::EcdsSotw).await;

@@ -53,7 +53,8 @@ impl Stage {
     }
 
     fn publish_rules(&self, revision: u64, rules: Bytes) {
-        let publication = Publication { tenant: "retail".to_owned(), revision, rules };
+        let publication =
+            Publication { tenant: "retail".to_owned(), revision, rules, content_hash: revision };
         self.xds.publish(self.xds.prepare(&[publication]).unwrap());
     }
 

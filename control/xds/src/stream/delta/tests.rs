@@ -234,6 +234,26 @@ fn a_rejected_version_is_not_sent_again_and_a_newer_one_is() {
 }
 
 #[test]
+fn who_rejects_what_nobody_had_is_sent_what_all_accepted_under_another_version() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, first) = Client::subscribed(&stage, &[A]);
+    let first = first.unwrap();
+    client.send(&stage, ack(&first));
+    stage.snapshots.accept("a", 1);
+    stage.publish(&[("a", 2)]);
+    let second = client.look(&stage).unwrap();
+    assert!(client.send(&stage, nack(&second, "no")).is_none(), "not before it is held back");
+    stage.refuse(A);
+    let again = client.look(&stage).unwrap();
+    let (before, now) = (&first.resources[0], &again.resources[0]);
+    assert_eq!(now.resource, before.resource);
+    assert_ne!(now.version, before.version);
+    assert!(client.send(&stage, ack(&again)).is_none());
+    let mut next = Client::new(Protocol::EcdsDelta);
+    assert!(next.send(&stage, reconnect(&[(A, &now.version)])).is_none(), "it holds what is sent");
+}
+
+#[test]
 fn a_reconnect_with_what_is_published_is_answered_with_nothing() {
     let stage = Stage::with(&[("a", 1), ("b", 1)]);
     let mut client = Client::new(Protocol::EcdsDelta);

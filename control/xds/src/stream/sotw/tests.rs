@@ -317,12 +317,36 @@ fn a_rejected_version_is_not_sent_again_and_a_newer_one_is() {
 }
 
 #[test]
+fn who_rejects_what_nobody_had_is_sent_what_all_accepted_under_another_version() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, first) = Client::subscribed(&stage, &[A]);
+    let first = first.unwrap();
+    client.send(&stage, ack(&first, &[A]));
+    stage.snapshots.accept("a", 1);
+    stage.publish(&[("a", 2)]);
+    let second = client.look(&stage).unwrap();
+    assert!(client.send(&stage, nack(&second, &[A], "no")).is_none(), "not before it is held back");
+    stage.refuse(A);
+    let again = client.look(&stage).unwrap();
+    assert_eq!(again.resources, first.resources);
+    assert_ne!(again.version_info, first.version_info);
+    assert!(client.send(&stage, ack(&again, &[A])).is_none());
+    let mut next = Client::new(Protocol::EcdsSotw);
+    assert!(next.send(&stage, reconnect(&[A], &again.version_info)).is_none(), "it holds what is sent");
+    assert_eq!(
+        Client::subscribed(&stage, &[A]).1.unwrap().resources,
+        first.resources,
+        "and so does a new one"
+    );
+}
+
+#[test]
 fn a_rejection_of_one_name_leaves_the_other_alone() {
     let stage = Stage::with(&[("a", 1), ("b", 1)]);
     let (mut client, first) = Client::subscribed(&stage, &[A, B]);
     let second = client.send(&stage, nack(&first.unwrap(), &[A, B], "no")).unwrap();
     assert_eq!(name_in(&second), B);
-    assert_eq!(second.version_info, stage.version(B), "a is not held");
+    assert_eq!(second.version_info, format!("{}+2", stage.version(B)), "a is not held");
 }
 
 #[test]
