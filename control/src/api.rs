@@ -69,6 +69,7 @@ use utoipa::OpenApi;
         rules::explain,
         rules::get,
         rules::bytes,
+        rules::retry,
         rules::baselines,
         rules::clear_baseline,
         proxies::list,
@@ -108,6 +109,7 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Rou
         .route("/explain", get(rules::explain))
         .route("/tenants/{tenant}/rules", get(rules::get))
         .route("/tenants/{tenant}/rules/bytes", get(rules::bytes))
+        .route("/tenants/{tenant}/rules/retry", post(rules::retry))
         .route("/baselines", get(rules::baselines))
         .route("/tenants/{tenant}/baselines/{service}", delete(rules::clear_baseline))
         .route("/proxies", get(proxies::list))

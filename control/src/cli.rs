@@ -15,6 +15,7 @@ mod plan;
 mod problem;
 mod progress;
 mod proxies;
+mod rules;
 mod screen;
 mod serve;
 mod store;
@@ -91,6 +92,9 @@ enum Command {
     /// Read the baselines that finished orders left, and clear them
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
+    /// Try again what proxies refused
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
     /// Read the audit log, and check that nobody changed it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -140,6 +144,7 @@ impl Cli {
             Command::Freeze(freeze) => freeze.run(&session),
             Command::List(list) => list.run(&session),
             Command::Baseline(baseline) => baseline.run(&session),
+            Command::Rules(rules) => rules.run(&session),
             Command::Audit(audit) => audit.run(&session),
             Command::Store(store) => store.run(&session),
             Command::Explain(explain) => explain.run(&session),

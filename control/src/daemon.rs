@@ -16,6 +16,7 @@ mod outcome;
 mod plans;
 mod proxies;
 mod queries;
+mod refusals;
 mod state;
 mod tenant_record;
 mod views;
@@ -113,6 +114,7 @@ impl Daemon {
             commits: watch::Sender::new(0),
             store_failed: watch::Sender::new(false),
         };
+        daemon.recall_refusals();
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
                 draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -236,13 +238,18 @@ impl Daemon {
     /// Looks at everything: at the clocks, and at every active order with what was observed of its proxies.
     pub fn observe_orders(&self) {
         self.look_at_clocks();
+        self.follow_refusals();
         let proxies = self.fleet.proxies();
         let now = self.clock.now();
         let moving: Vec<u64> = {
             let known = self.known();
             let mut sight_by_tenant = BTreeMap::new();
             for tenant in known.state.tenants.keys() {
-                self.watch().saw(tenant, &self.convergence(&known.state, tenant, &proxies));
+                let convergence = self.convergence(&known.state, tenant, &proxies);
+                if convergence.total > 0 && convergence.seen().is_converged() {
+                    self.fleet.accept(tenant, convergence.wanted);
+                }
+                self.watch().saw(tenant, &convergence);
                 sight_by_tenant
                     .insert(tenant.as_str(), self.tenant_seen(&known.state, tenant, &proxies).sight);
             }

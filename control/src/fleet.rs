@@ -1,6 +1,6 @@
 //! The proxies, as the daemon needs them.
 
-use graylane_xds::{ProxyStatus, Publication, PublishError, Xds};
+use graylane_xds::{ProxyStatus, Publication, PublishError, Refusal, Xds};
 
 /// Publishes what was prepared, which cannot fail.
 pub type Publish<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -15,6 +15,18 @@ pub trait Fleet: Send + Sync {
 
     /// What each proxy does.
     fn proxies(&self) -> Vec<ProxyStatus>;
+
+    /// Takes in that every proxy of a tenant runs this revision: it is what they get when one of them refuses a later one.
+    fn accept(&self, tenant: &str, revision: u64);
+
+    /// The published rules that are held back, because a proxy refused them.
+    fn held_back(&self) -> Vec<Refusal>;
+
+    /// Remembers what a proxy refused before this process began.
+    fn recall(&self, refusal: Refusal);
+
+    /// Forgets what was refused of a tenant, so that it is sent when it is published anew.
+    fn forgive(&self, tenant: &str);
 }
 
 // === impl Xds ===
@@ -27,5 +39,21 @@ impl Fleet for Xds {
 
     fn proxies(&self) -> Vec<ProxyStatus> {
         Self::proxies(self)
+    }
+
+    fn accept(&self, tenant: &str, revision: u64) {
+        Self::accept(self, tenant, revision);
+    }
+
+    fn held_back(&self) -> Vec<Refusal> {
+        Self::held_back(self)
+    }
+
+    fn recall(&self, refusal: Refusal) {
+        Self::recall(self, refusal);
+    }
+
+    fn forgive(&self, tenant: &str) {
+        Self::forgive(self, tenant);
     }
 }

@@ -32,7 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Mesh {
     runtime: Runtime,
     daemon: Daemon,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// A proxy with one resource by ECDS, delta.
@@ -53,7 +53,7 @@ impl Mesh {
         for plan in [PLAN, &cards] {
             daemon.json(&["plan", "apply", "-f", "-"], plan);
         }
-        Self { runtime: Runtime::new().unwrap(), daemon, _data: data }
+        Self { runtime: Runtime::new().unwrap(), daemon, data }
     }
 
     fn connect(&self, node: &str, cluster: &str, tenant: &str) -> Proxy {
@@ -118,6 +118,23 @@ impl Mesh {
             assert!(Instant::now() < deadline, "{}", answer.json);
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until the first order is in a phase.
+    #[track_caller]
+    fn until_order(&self, phase: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.daemon.json(&["order", "get", "1"], "")["phase"] != phase {
+            assert!(Instant::now() < deadline, "the order is not {phase}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the daemon, and starts another on the same data.
+    fn restart(self) -> Self {
+        let Self { runtime, daemon, data } = self;
+        daemon.kill();
+        Self { runtime, daemon: Daemon::start(data.path()), data }
     }
 
     /// The nodes that a list has.
@@ -345,4 +362,46 @@ fn proxies_that_are_watched_on_a_terminal_stay_in_their_place() {
     assert!(after.contains("\x1b[3F\x1b[J"), "{after:?}");
     watching.kill().unwrap();
     watching.wait().unwrap();
+}
+
+/// F24 and F25.
+#[test]
+fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tried_again() {
+    let mesh = Mesh::start();
+    let (mut good, mut odd) = (mesh.connect("good", "web", "retail"), mesh.connect("odd", "web", "retail"));
+    mesh.answer(&mut good, None);
+    mesh.answer(&mut odd, None);
+    let before = mesh.until("odd", "NOT-REPORTING")["wanted"].as_u64().unwrap();
+    // What all have is accepted at the next look.
+    std::thread::sleep(Duration::from_millis(1_500));
+    mesh.daemon.json(&["order", "start", "loan-2026-11"], "");
+    mesh.answer(&mut odd, Some("no such file"));
+    mesh.answer(&mut odd, None);
+    let stands = mesh.until("odd", "NACKED");
+    assert_eq!(
+        (stands["acknowledged"].as_u64(), stands["wanted"].as_u64()),
+        (Some(before), Some(before + 1))
+    );
+    mesh.until_order("Paused");
+    let order = mesh.daemon.json(&["order", "get", "1"], "");
+    let last = order["timeline"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        last["actor"]["reason"],
+        format!("proxy \"odd\" refused revision {}: no such file", before + 1)
+    );
+    let held = |mesh: &Mesh, node: &str| mesh.until(node, "STALE")["acknowledged"].as_u64();
+
+    let mut newcomer = mesh.connect("newcomer", "web", "retail");
+    mesh.answer(&mut newcomer, None);
+    assert_eq!(held(&mesh, "newcomer"), Some(before), "it gets what all accepted");
+    let mesh = mesh.restart();
+    let mut late = mesh.connect("late", "web", "retail");
+    mesh.until("late", "STALE");
+    mesh.daemon.json(&["rules", "retry", "--tenant", "retail", "--reason", "the file is there"], "");
+    mesh.answer(&mut late, None);
+    let stands = mesh.until("late", "NOT-REPORTING");
+    assert_eq!(stands["wanted"].as_u64(), Some(before + 2), "the same under another number");
+    let audit = mesh.daemon.cli(&["audit", "list"], "");
+    let audit = String::from_utf8(audit.stdout).unwrap();
+    assert!(audit.contains("rules.refuse") && audit.contains("rules.retry"), "{audit}");
 }

@@ -81,6 +81,15 @@ pub enum Event {
         /// The figures that say so, for people.
         figures: String,
     },
+    /// A proxy refused the rules that were published, which are sent to nobody since.
+    Refused {
+        /// Under which revision.
+        revision: u64,
+        /// The proxy.
+        node: String,
+        /// Why, in its words.
+        message: String,
+    },
     /// The proxies moved, or time passed.
     Observed(Sight),
     /// The wall clock jumped, and no time passed.
@@ -161,6 +170,9 @@ impl Order {
             Event::Finish { actor, seen } => self.finish(actor, seen, now),
             Event::Health { actor, service, health, figures } => {
                 self.judge(actor, &service, health, figures, now)
+            }
+            Event::Refused { revision, node, message } => {
+                Ok((self.refused(revision, &node, &message, now), Vec::new()))
             }
             Event::Observed(sight) => {
                 Ok(self.observed(sight, now).unwrap_or_else(|| (self.clone(), Vec::new())))

@@ -375,6 +375,26 @@ fn what_was_said_of_a_version_before_it_was_gray_is_no_judgement_of_it() {
     assert_eq!(judged(&entered, 4).phase, Phase::RollingBack, "said again, it is acted on");
 }
 
+/// F25.
+#[test]
+fn an_order_whose_rules_a_proxy_refused_stops_and_says_who_and_why() {
+    let stopped = step(&started_with(plan(Batch::Parallel)), refused(), 1);
+    assert_eq!(stopped.phase, Phase::Paused);
+    let actor = &stopped.timeline.last().unwrap().actor;
+    assert_eq!(
+        (actor.name.as_str(), actor.reason.as_str()),
+        ("graylane", r#"proxy "envoy-1" refused revision 8: no such file"#)
+    );
+    assert_eq!(
+        step(&step(&stopped, resume(), 2), observed(SOME), 3).phase,
+        Phase::Running,
+        "it is not stopped twice"
+    );
+    assert_eq!(step(&stopped, rollback(&[], false), 2).phase, Phase::RollingBack);
+    let noted = step(&stopped, refused(), 2);
+    assert_eq!(last(&noted), r#"proxy "envoy-1" refused revision 8: no such file"#);
+}
+
 /// F37.
 #[test]
 fn a_clock_that_jumps_shortens_no_hold_and_lengthens_none() {

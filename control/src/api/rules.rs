@@ -54,6 +54,19 @@ pub(crate) async fn bytes(
     run(daemon, move |daemon| daemon.rules_bytes(&tenant)).await
 }
 
+/// Publish a tenant's rules anew that a proxy refused, because what was wrong with the proxy is mended.
+#[utoipa::path(post, path = "/api/v1/tenants/{tenant}/rules/retry", tag = "rules", params(("tenant" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(crate) async fn retry(
+    State(daemon): State<Arc<Daemon>>,
+    Path(tenant): Path<String>,
+    action: Action<()>,
+) -> Result<Response, Problem> {
+    let (actor, terms, ()) = action.unversioned()?.split()?;
+    let done = run(daemon, move |daemon| daemon.retry_rules(&tenant, terms, actor)).await?;
+    Ok(answer(done.map(|()| StatusCode::NO_CONTENT)))
+}
+
 /// List the baselines that finished orders left.
 #[utoipa::path(get, path = "/api/v1/baselines", tag = "rules", responses((status = 200, body = Vec<BaselineView>)))]
 pub(crate) async fn baselines(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<BaselineView>>, Problem> {

@@ -24,6 +24,17 @@ impl Draft<'_> {
         self.republish(tenant, last)
     }
 
+    /// Publishes what is published under the next revision, though it says the same.
+    pub(crate) fn publish_anew(&mut self, tenant: &str) -> Result<(), ActionError> {
+        let last = self.state.tenants.get(tenant).and_then(|entry| entry.published.clone());
+        let other = |published: Arc<Published>| PublishedRecord {
+            revision: published.rules.revision(),
+            content_hash: !published.rules.content_hash(),
+            proxies: published.proxies,
+        };
+        self.republish(tenant, last.map(other))
+    }
+
     /// Compiles the tenant's rules. Content that was published before keeps its revision.
     pub(crate) fn republish(
         &mut self,

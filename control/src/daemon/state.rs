@@ -58,6 +58,8 @@ pub(crate) struct TenantState {
     pub(crate) baselines: BTreeMap<String, Baseline>,
     /// Whether its line is stopped.
     pub(crate) freeze: Option<Arc<Freeze>>,
+    /// What its proxies refused, by the hash of the content.
+    pub(crate) refusals: BTreeMap<u64, Arc<RefusalRecord>>,
     /// The rules that proxies should run.
     pub(crate) published: Option<Arc<Published>>,
 }
@@ -109,6 +111,18 @@ pub(crate) struct PublishedRecord {
     pub(crate) revision: u64,
     pub(crate) content_hash: u64,
     pub(crate) proxies: usize,
+}
+
+/// What a proxy refused, and nobody is sent since.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RefusalRecord {
+    /// Under which number.
+    pub(crate) revision: u64,
+    pub(crate) node: String,
+    /// Why, in its words.
+    pub(crate) message: String,
+    pub(crate) at: Timestamp,
 }
 
 /// A state that is being changed, and the transaction that makes the change last.
@@ -219,6 +233,7 @@ impl TenantState {
             lists: BTreeMap::new(),
             baselines: BTreeMap::new(),
             freeze: None,
+            refusals: BTreeMap::new(),
             published: None,
         }
     }
@@ -356,6 +371,11 @@ pub(crate) fn baseline_key(tenant: &str, service: &str) -> String {
 /// The key of a tenant's stopped line.
 pub(crate) fn freeze_key(tenant: &str) -> String {
     format!("freeze/{tenant}")
+}
+
+/// The key of a content that a proxy refused.
+pub(crate) fn refusal_key(tenant: &str, content: u64) -> String {
+    format!("refusal/{tenant}/{content:016x}")
 }
 
 /// The key of what was published last for a tenant.

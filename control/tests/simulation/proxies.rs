@@ -8,7 +8,7 @@ use fastrand::Rng;
 use graylane::clock::Clock as _;
 use graylane::fleet::{Fleet, Publish};
 use graylane_rules::Rules;
-use graylane_xds::{Nack, Protocol, ProxyStatus, Publication, PublishError};
+use graylane_xds::{Nack, Protocol, ProxyStatus, Publication, PublishError, Refusal};
 use proxy::{Move, Proxy, pick};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -162,6 +162,30 @@ impl Fleet for SimFleet {
         let known = state.proxies.iter().filter(|proxy| proxy.is_known);
         known.map(|proxy| state.status(proxy)).collect()
     }
+
+    /// What is sent in place of what was refused is another matter than that orders stop.
+    fn accept(&self, _tenant: &str, _revision: u64) {}
+
+    fn held_back(&self) -> Vec<Refusal> {
+        let state = self.state();
+        let refuses = |proxy: &&Proxy| proxy.is_known && proxy.nack.is_some();
+        let refusal = |proxy: &Proxy| {
+            let publication =
+                &state.by_tenant.get(proxy.tenant).filter(|release| release.is_out)?.publication;
+            (proxy.nack == Some(publication.revision)).then(|| Refusal {
+                tenant: proxy.tenant.to_owned(),
+                revision: publication.revision,
+                content: publication.content_hash,
+                node: format!("node-{}", proxy.node),
+                message: "on purpose".to_owned(),
+            })
+        };
+        state.proxies.iter().filter(refuses).filter_map(refusal).collect()
+    }
+
+    fn recall(&self, _refusal: Refusal) {}
+
+    fn forgive(&self, _tenant: &str) {}
 }
 
 // === impl State ===

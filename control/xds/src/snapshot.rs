@@ -35,8 +35,8 @@ pub struct Refusal {
     pub tenant: String,
     /// Under which number.
     pub revision: u64,
-    /// The hash of what they say, as it was published.
-    pub content_hash: u64,
+    /// The hash of all that was sent but the revision: the rules, and the settings of the filter.
+    pub content: u64,
     /// The proxy's `node.id`.
     pub node: String,
     /// Why, in the proxy's words, cut off at 1 KiB.
@@ -94,7 +94,8 @@ pub(crate) struct Resource {
     pub(crate) version: Version,
     pub(crate) body: Any,
     tenant: String,
-    content_hash: u64,
+    /// The hash of all but the revision.
+    content: u64,
     /// What the body was built from, so that a publish reuses what did not change.
     rules: Bytes,
 }
@@ -163,11 +164,13 @@ impl Resource {
         let body = ecds::encode(&name, settings, &publication.rules);
         let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
         let Publication { tenant, content_hash, rules, .. } = publication.clone();
-        Self { name, version, body, tenant, content_hash, rules }
+        let without_rules = ecds::encode(&name, settings, &Bytes::new());
+        let content = digest(&[&without_rules.value, &content_hash.to_le_bytes()]);
+        Self { name, version, body, tenant, content, rules }
     }
 
     fn is_refused_by(&self, refusal: &Refusal) -> bool {
-        self.tenant == refusal.tenant && self.content_hash == refusal.content_hash
+        self.tenant == refusal.tenant && self.content == refusal.content
     }
 }
 
@@ -323,7 +326,7 @@ impl Snapshots {
         let refusal = Arc::new(Refusal {
             tenant: wanted.tenant.clone(),
             revision: version.revision,
-            content_hash: wanted.content_hash,
+            content: wanted.content,
             node: node.to_owned(),
             message: message.to_owned(),
         });
@@ -499,7 +502,7 @@ mod tests {
         snapshots.refuse(NAME, second, "m", "neither do I");
         assert_eq!(served(), Some(1));
         let held_back = snapshots.held_back();
-        let [Refusal { tenant, revision: 2, node, message, content_hash }] = &held_back[..] else {
+        let [Refusal { tenant, revision: 2, node, message, content }] = &held_back[..] else {
             panic!("{held_back:?}")
         };
         assert_eq!((tenant.as_str(), node.as_str(), message.as_str()), ("a", "n", "no"));
@@ -512,7 +515,7 @@ mod tests {
         assert_eq!((publish(5, b"bad").revision, served()), (5, Some(5)));
 
         let next = Snapshots::new(FilterSettings::default());
-        next.recall(Refusal { content_hash: *content_hash, ..held_back[0].clone() });
+        next.recall(Refusal { content: *content, ..held_back[0].clone() });
         next.publish(&[publication("a", 6, b"bad"), publication("b", 6, b"bad")]).unwrap();
         assert!(next.current().get(NAME).is_none(), "another process knows it, too");
         assert!(next.current().get("graylane.v1.b").is_some(), "another tenant's proxies were not asked");

@@ -32,6 +32,20 @@ impl Order {
         self.note(now, actor, "paused".into());
     }
 
+    /// Stops, where it goes forward: it cannot converge before other rules are published.
+    pub(super) fn refused(&self, revision: u64, node: &str, message: &str, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        let reason = format!("proxy {node:?} refused revision {revision}: {message}");
+        match self.phase {
+            Phase::Running | Phase::AwaitingApproval => {
+                next.hold_back(Actor { reason, ..Actor::daemon() }, now);
+            }
+            Phase::Paused | Phase::Retained | Phase::RollingBack => next.note(now, Actor::daemon(), reason),
+            Phase::RolledBack | Phase::Finished => {}
+        }
+        next
+    }
+
     pub(super) fn resume(&self, actor: Actor, now: Timestamp) -> Stepped {
         check_reason(&actor)?;
         match self.phase {

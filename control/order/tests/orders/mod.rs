@@ -91,6 +91,10 @@ pub fn judge(health: Health) -> Event {
     Event::Health { actor: actor(), service: "cards".into(), health, figures }
 }
 
+pub fn refused() -> Event {
+    Event::Refused { revision: 8, node: "envoy-1".into(), message: "no such file".into() }
+}
+
 pub fn jump() -> Event {
     Event::ClockJumped { by: SignedDuration::from_hours(1) }
 }

@@ -75,6 +75,11 @@ impl State {
             "plan" => drop(entry.plans.insert(name, Arc::new(read(key, bytes)?))),
             "list" => drop(entry.lists.insert(name, read(key, bytes)?)),
             "baseline" => drop(entry.baselines.insert(name, read(key, bytes)?)),
+            "refusal" => {
+                let content = u64::from_str_radix(&name, 16);
+                let content = content.map_err(|_| unreadable("it is no hash of 16 digits"))?;
+                entry.refusals.insert(content, Arc::new(read(key, bytes)?));
+            }
             "freeze" => entry.freeze = Some(Arc::new(read(key, bytes)?)),
             _ => return Err(unreadable("its kind is unknown")),
         }
