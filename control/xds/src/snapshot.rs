@@ -319,7 +319,7 @@ impl Snapshots {
         let current = self.current();
         let Some(offer) = current.by_name.get(name) else { return };
         let Offer { wanted, accepted, refusal } = offer;
-        let is_accepted = accepted.as_ref().is_some_and(|accepted| accepted.version == version);
+        let is_accepted = accepted.as_ref().is_some_and(|accepted| accepted.content == wanted.content);
         if wanted.version != version || is_accepted || refusal.is_some() {
             return;
         }
@@ -494,25 +494,29 @@ mod tests {
         snapshots.accept("a", 1);
         snapshots.refuse(NAME, first, "n", "no");
         assert_eq!(served(), Some(1), "all accepted it, so it is the proxy that is odd");
-        let second = publish(2, b"bad");
-        snapshots.accept("a", 1);
+        let again = publish(11, b"good");
+        snapshots.refuse(NAME, again, "n", "no");
+        assert_eq!(served(), Some(11), "under any revision");
+        snapshots.accept("a", 11);
+        let second = publish(12, b"bad");
+        snapshots.accept("a", 11);
         snapshots.refuse(NAME, first, "n", "no");
-        assert_eq!(served(), Some(2), "an older version says nothing of this one");
+        assert_eq!(served(), Some(12), "an older version says nothing of this one");
         snapshots.refuse(NAME, second, "n", "no");
         snapshots.refuse(NAME, second, "m", "neither do I");
-        assert_eq!(served(), Some(1));
+        assert_eq!(served(), Some(11));
         let held_back = snapshots.held_back();
-        let [Refusal { tenant, revision: 2, node, message, content }] = &held_back[..] else {
+        let [Refusal { tenant, revision: 12, node, message, content }] = &held_back[..] else {
             panic!("{held_back:?}")
         };
         assert_eq!((tenant.as_str(), node.as_str(), message.as_str()), ("a", "n", "no"));
-        snapshots.accept("a", 2);
-        assert_eq!((publish(3, b"better").revision, served()), (3, Some(3)));
-        publish(4, b"bad");
-        assert_eq!(served(), Some(1), "what all accepted last");
+        snapshots.accept("a", 12);
+        assert_eq!((publish(13, b"better").revision, served()), (13, Some(13)));
+        publish(14, b"bad");
+        assert_eq!(served(), Some(11), "what all accepted last");
         snapshots.forgive("a");
-        assert_eq!(served(), Some(1));
-        assert_eq!((publish(5, b"bad").revision, served()), (5, Some(5)));
+        assert_eq!(served(), Some(11));
+        assert_eq!((publish(15, b"bad").revision, served()), (15, Some(15)));
 
         let next = Snapshots::new(FilterSettings::default());
         next.recall(Refusal { content: *content, ..held_back[0].clone() });
