@@ -183,15 +183,26 @@ impl Daemon {
         let mut draft = Draft::new(&known, &proxies, self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
-            true => Some(self.fleet.prepare(&draft.state.publications())?),
+            true => Some(self.fleet.prepare(&draft.state.publications(), draft.is_rescue)?),
             false => None,
         };
+        // Nobody may have looked since the last proxy came along.
+        let tenants =
+            if prepared.is_some() { known.state.tenants.keys().cloned().collect() } else { Vec::new() };
+        let seen = tenants.into_iter().map(|tenant| {
+            let convergence = self.convergence(&known.state, &tenant, &proxies);
+            (tenant, convergence)
+        });
+        let converged: Vec<_> = seen.filter(|(_, convergence)| convergence.is_complete()).collect();
         let drafted = draft.finish()?;
         let committed = known.commit(drafted, &*self.store);
         self.store_failed
             .send_if_modified(|failed| std::mem::replace(failed, known.is_uncertain()) != *failed);
         committed?;
         if let Some(publish) = prepared {
+            for (tenant, convergence) in converged {
+                self.fleet.accept(&tenant, convergence.wanted);
+            }
             publish();
         }
         self.commits.send_modify(|commits| *commits += 1);
@@ -246,7 +257,7 @@ impl Daemon {
             let mut sight_by_tenant = BTreeMap::new();
             for tenant in known.state.tenants.keys() {
                 let convergence = self.convergence(&known.state, tenant, &proxies);
-                if convergence.total > 0 && convergence.seen().is_converged() {
+                if convergence.is_complete() {
                     self.fleet.accept(tenant, convergence.wanted);
                 }
                 self.watch().saw(tenant, &convergence);

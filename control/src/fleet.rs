@@ -7,11 +7,12 @@ pub type Publish<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// All proxies that fetch their rules here.
 pub trait Fleet: Send + Sync {
-    /// Makes the rules of all tenants ready. What it gives puts them in place of everything that was published before.
+    /// Makes the rules of all tenants ready. What it gives puts them in place of everything that was published before. What is
+    /// new among them and `is_firm` goes to everybody, whoever refuses it: it takes people back.
     ///
     /// # Errors
     /// Any publication that cannot be sent.
-    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError>;
+    fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Publish<'_>, PublishError>;
 
     /// What each proxy does.
     fn proxies(&self) -> Vec<ProxyStatus>;
@@ -32,8 +33,8 @@ pub trait Fleet: Send + Sync {
 // === impl Xds ===
 
 impl Fleet for Xds {
-    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError> {
-        let prepared = Self::prepare(self, publications)?;
+    fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Publish<'_>, PublishError> {
+        let prepared = Self::prepare(self, publications, is_firm)?;
         Ok(Box::new(move || self.publish(prepared)))
     }
 

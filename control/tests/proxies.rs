@@ -193,6 +193,8 @@ fn a_proxy_goes_from_word_to_word_as_it_is_observed() {
     assert_eq!(nacked["lastNack"], json!({ "revision": first + 1, "message": "no such file" }));
     assert_eq!((&nacked["applied"], &nacked["acknowledged"]), (&json!(first), &json!(first)));
 
+    // What it had, under another version.
+    mesh.answer(&mut proxy, None);
     mesh.daemon.json(&["order", "rollback", "1"], "");
     mesh.answer(&mut proxy, None);
     // Acknowledged, but the filter's last report is of an older one still.
@@ -372,8 +374,6 @@ fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tr
     mesh.answer(&mut good, None);
     mesh.answer(&mut odd, None);
     let before = mesh.until("odd", "NOT-REPORTING")["wanted"].as_u64().unwrap();
-    // What all have is accepted at the next look.
-    std::thread::sleep(Duration::from_millis(1_500));
     mesh.daemon.json(&["order", "start", "loan-2026-11"], "");
     mesh.answer(&mut odd, Some("no such file"));
     mesh.answer(&mut odd, None);
@@ -389,6 +389,8 @@ fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tr
         last["actor"]["reason"],
         format!("proxy \"odd\" refused revision {}: no such file", before + 1)
     );
+    mesh.daemon.json(&["order", "resume", "1"], "");
+    mesh.until_order("Paused");
     let held = |mesh: &Mesh, node: &str| mesh.until(node, "STALE")["acknowledged"].as_u64();
 
     let mut newcomer = mesh.connect("newcomer", "web", "retail");
@@ -401,6 +403,17 @@ fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tr
     mesh.answer(&mut late, None);
     let stands = mesh.until("late", "NOT-REPORTING");
     assert_eq!(stands["wanted"].as_u64(), Some(before + 2), "the same under another number");
+    mesh.daemon.json(&["order", "resume", "1"], "");
+    mesh.daemon.json(&["order", "rollback", "1"], "");
+    mesh.answer(&mut late, Some("the disk is gone"));
+    mesh.until("late", "NACKED");
+    let mut last = mesh.connect("last", "web", "retail");
+    mesh.answer(&mut last, None);
+    assert_eq!(
+        mesh.until("last", "NOT-REPORTING")["wanted"].as_u64(),
+        Some(before + 3),
+        "nobody stops a rollback"
+    );
     let audit = mesh.daemon.cli(&["audit", "list"], "");
     let audit = String::from_utf8(audit.stdout).unwrap();
     assert!(audit.contains("rules.refuse") && audit.contains("rules.retry"), "{audit}");

@@ -26,7 +26,7 @@ impl RulesCommand {
         let path = path(["tenants", &tenant, "rules", "retry"]);
         let _: Value = session.client.send(Method::POST, Call { path, reason, ..Call::default() })?;
         session.show(&json!({ "tenant": tenant }), |_| {
-            format!("whatever proxies of tenant {tenant} refused is published anew; resume its orders")
+            format!("what proxies of tenant {tenant} refused is forgotten, and published anew where it is held back; resume its orders")
         })
     }
 }

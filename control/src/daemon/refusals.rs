@@ -1,11 +1,12 @@
 //! What proxies refused: it is sent to nobody any more, orders stop because of it, and somebody may say to try again.
 
 use crate::audit::{Deed, shown};
-use crate::daemon::state::{Draft, RefusalRecord, refusal_key};
+use crate::daemon::state::{Draft, RefusalRecord, State, refusal_key};
 use crate::daemon::{ActionError, Daemon, Done, Terms};
-use graylane_order::{Actor, Event};
+use graylane_order::{Actor, Event, Order, Phase};
 use graylane_xds::Refusal;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Contents of one tenant that are kept as refused. The one of the lowest revision is forgotten first, and would be refused
@@ -23,11 +24,7 @@ impl Daemon {
         }
     }
 
-    fn recall_refusals_of(
-        &self,
-        tenant: &str,
-        refusals: &std::collections::BTreeMap<u64, Arc<RefusalRecord>>,
-    ) {
+    fn recall_refusals_of(&self, tenant: &str, refusals: &BTreeMap<u64, Arc<RefusalRecord>>) {
         for (content, record) in refusals {
             let RefusalRecord { revision, node, message, .. } = &**record;
             self.fleet.recall(Refusal {
@@ -40,25 +37,25 @@ impl Daemon {
         }
     }
 
-    /// Writes down what was refused since the last look, and stops the orders of the tenant.
+    /// Writes down what is held back, and stops the orders of the tenant that would go forward.
     pub(crate) fn follow_refusals(&self) {
         for refusal in self.fleet.held_back() {
-            let is_known = {
-                let known = self.known();
-                let entry = known.state.tenants.get(&refusal.tenant);
-                entry.is_none_or(|entry| entry.refusals.contains_key(&refusal.content))
-            };
-            if is_known {
+            if !self.known().state.is_behind(&refusal) {
                 continue;
             }
-            if let Err(error) = self.change(|draft| draft.take_refusal(&refusal)) {
+            let done = self.change(|draft| {
+                // Somebody may have tried again meanwhile.
+                let is_held_back = self.fleet.held_back().contains(&refusal);
+                if is_held_back { draft.take_refusal(&refusal) } else { Ok(()) }
+            });
+            if let Err(error) = done {
                 tracing::error!(tenant = refusal.tenant, %error, "a refusal cannot be written down");
             }
         }
     }
 
-    /// Publishes a tenant's rules anew that a proxy refused, because what was wrong with the proxy is mended. Where nothing
-    /// was refused nothing happens.
+    /// Forgets what proxies of a tenant refused, because what was wrong with them is mended, and publishes anew what is held
+    /// back. Where nothing was refused nothing happens.
     ///
     /// # Errors
     /// When there is no such tenant, or its line is stopped.
@@ -71,8 +68,9 @@ impl Daemon {
         let Terms { once, roles, .. } = terms.into();
         let done = self.change_once(once, |draft| {
             draft.check_not_frozen(tenant, &roles)?;
+            let is_held_back = self.fleet.held_back().iter().any(|refusal| refusal.tenant == tenant);
             let refusals = std::mem::take(&mut draft.state.tenant_mut(tenant)?.refusals);
-            if refusals.is_empty() {
+            if refusals.is_empty() && !is_held_back {
                 return Ok(());
             }
             refusals.keys().for_each(|content| draft.delete(refusal_key(tenant, *content)));
@@ -85,7 +83,7 @@ impl Daemon {
             });
             // Before it is published, or it would be held back again.
             self.fleet.forgive(tenant);
-            draft.publish_anew(tenant)
+            if is_held_back { draft.publish_anew(tenant) } else { Ok(()) }
         });
         if done.is_err() {
             let entry = self.known().state.tenants.get(tenant).cloned();
@@ -100,14 +98,31 @@ impl Daemon {
 impl Draft<'_> {
     fn take_refusal(&mut self, refusal: &Refusal) -> Result<(), ActionError> {
         let Refusal { tenant, revision, content, node, message } = refusal.clone();
+        self.is_rescue = true;
+        if !self.state.tenant(&tenant)?.refusals.contains_key(&content) {
+            self.write_down(refusal)?;
+        }
+        let orders: Vec<_> =
+            self.state.active_orders(&tenant).filter(|order| goes_forward(order)).cloned().collect();
+        for order in orders {
+            let (node, message) = (node.clone(), message.clone());
+            let (next, effects) = order.step(Event::Refused { revision, node, message }, self.now)?;
+            self.apply(Some(&order), next, &effects, "order.follow")?;
+        }
+        Ok(())
+    }
+
+    fn write_down(&mut self, refusal: &Refusal) -> Result<(), ActionError> {
+        let Refusal { tenant, revision, content, node, message } = refusal.clone();
         let record =
             Arc::new(RefusalRecord { revision, node: node.clone(), message: message.clone(), at: self.now });
         self.put(refusal_key(&tenant, content), &*record)?;
         let refusals = &mut self.state.tenant_mut(&tenant)?.refusals;
-        refusals.insert(content, Arc::clone(&record));
         let oldest = refusals.iter().min_by_key(|(_, record)| record.revision).map(|(content, _)| *content);
-        if let Some(oldest) = oldest.filter(|_| refusals.len() > MAX_REFUSALS) {
-            refusals.remove(&oldest);
+        let oldest = oldest.filter(|_| refusals.len() >= MAX_REFUSALS);
+        oldest.and_then(|oldest| refusals.remove(&oldest));
+        refusals.insert(content, Arc::clone(&record));
+        if let Some(oldest) = oldest {
             self.delete(refusal_key(&tenant, oldest));
         }
         let reason = format!("proxy {node:?} refused it: {message}");
@@ -118,12 +133,22 @@ impl Draft<'_> {
             before: Value::Null,
             after: shown(&*record),
         });
-        let orders: Vec<_> = self.state.active_orders(&tenant).cloned().collect();
-        for order in orders {
-            let (node, message) = (node.clone(), message.clone());
-            let (next, effects) = order.step(Event::Refused { revision, node, message }, self.now)?;
-            self.apply(Some(&order), next, &effects, "order.follow")?;
-        }
         Ok(())
     }
+}
+
+// === impl State ===
+
+impl State {
+    /// Whether something has to be done because of what is held back.
+    fn is_behind(&self, refusal: &Refusal) -> bool {
+        let Some(entry) = self.tenants.get(&refusal.tenant) else { return false };
+        let is_new = !entry.refusals.contains_key(&refusal.content);
+        is_new || self.active_orders(&refusal.tenant).any(|order| goes_forward(order))
+    }
+}
+
+/// Whether an order would go forward, which it cannot while the rules are held back that it stands for.
+fn goes_forward(order: &Order) -> bool {
+    matches!(order.phase, Phase::Running | Phase::AwaitingApproval)
 }

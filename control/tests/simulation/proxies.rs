@@ -149,7 +149,7 @@ impl SimFleet {
 }
 
 impl Fleet for SimFleet {
-    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError> {
+    fn prepare(&self, publications: &[Publication], _is_firm: bool) -> Result<Publish<'_>, PublishError> {
         let publications = publications.to_vec();
         Ok(Box::new(move || {
             let mut state = self.state();
@@ -251,7 +251,8 @@ impl State {
             proxy.gone_since.is_some()
                 || proxy.nack.is_some()
                 || proxy.acknowledged != wanted
-                || (proxy.reported.is_some() && (proxy.reported != wanted || proxy.rejects))
+                || proxy.rejects
+                || (proxy.reported.is_some() && proxy.reported != wanted)
         };
         if let Some(proxy) = self.counted(tenant).find(lags) {
             return Some(format!("{wanted:?} is wanted, and {proxy}"));

@@ -185,7 +185,9 @@ impl<S: Stream> Driver<S> {
             if let Event::Rejected { resource, version, message } = event {
                 let node = &peer.identity.node;
                 tracing::warn!(%node, %resource, %version, ?message, "proxy rejected its configuration");
-                self.context.snapshots.refuse(resource, *version, node, message);
+                if self.context.proxies.is_in_good_standing(peer, resource) {
+                    self.context.snapshots.refuse(resource, *version, node, message);
+                }
             }
         }
     }

@@ -133,6 +133,15 @@ impl Proxies {
         }
     }
 
+    /// Whether a proxy accepted everything that it was sent so far, and something at least. One that refuses whatever it is
+    /// sent says something of itself, and nothing of what it is sent.
+    pub(crate) fn is_in_good_standing(&self, peer: &Peer, resource: &str) -> bool {
+        let mut table = self.table();
+        table
+            .entry_of(peer, resource)
+            .is_some_and(|entry| entry.acknowledged.is_some() && entry.last_error.is_none())
+    }
+
     /// Marks what hangs on a stream as disconnected.
     pub(crate) fn disconnect(&self, peer: &Peer, now: Instant) {
         let mut changed = false;

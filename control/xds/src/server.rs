@@ -56,10 +56,12 @@ impl Xds {
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
     /// what is new.
     ///
+    /// What is new among them and `is_firm` goes to everybody, whoever refuses it.
+    ///
     /// # Errors
     /// Any publication that [`PublishError`] names.
-    pub fn prepare(&self, publications: &[Publication]) -> Result<Prepared, PublishError> {
-        self.snapshots.prepare(publications).map(Prepared)
+    pub fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Prepared, PublishError> {
+        self.snapshots.prepare(publications, is_firm).map(Prepared)
     }
 
     /// Replaces everything published by exactly what was prepared, for all streams at once; a proxy is sent only what changed
@@ -75,7 +77,7 @@ impl Xds {
         self.snapshots.accept(tenant, revision);
     }
 
-    /// The rules that are held back, because a proxy refused them before all had accepted them. Proxies that lack them get what
+    /// The rules that are held back, because a proxy that accepted all before refused them, and not all had accepted them. Proxies that lack them get what
     /// all accepted last.
     pub fn held_back(&self) -> Vec<Refusal> {
         self.snapshots.held_back()

@@ -106,6 +106,8 @@ struct Offer {
     wanted: Arc<Resource>,
     /// What all proxies accepted last, which may be what is wanted.
     accepted: Option<Arc<Resource>>,
+    /// Whether what is wanted goes to everybody, whoever refuses it: it takes people back.
+    is_firm: bool,
     /// Why what is wanted is held back.
     refusal: Option<Arc<Refusal>>,
 }
@@ -120,6 +122,8 @@ pub(crate) struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct Encoded {
     by_name: BTreeMap<String, Arc<Resource>>,
+    /// Whether what is new among them goes to everybody, whoever refuses it.
+    is_firm: bool,
 }
 
 /// The current snapshot, and a bell that rings when it is replaced.
@@ -204,6 +208,7 @@ impl Snapshot {
     fn encode(
         &self,
         publications: &[Publication],
+        is_firm: bool,
         settings: &FilterSettings,
     ) -> Result<Encoded, PublishError> {
         if publications.len() > MAX_TENANTS {
@@ -219,7 +224,7 @@ impl Snapshot {
                 btree_map::Entry::Vacant(place) => place.insert(resource),
             };
         }
-        Ok(Encoded { by_name })
+        Ok(Encoded { by_name, is_firm })
     }
 
     fn reuse(&self, publication: &Publication) -> Result<Option<Arc<Resource>>, PublishError> {
@@ -236,12 +241,20 @@ impl Snapshot {
 
     /// The snapshot after a publish.
     fn next(&self, encoded: Encoded, refusals: &VecDeque<Arc<Refusal>>) -> Self {
+        let Encoded { by_name, is_firm } = encoded;
         let offer = |(name, wanted): (String, Arc<Resource>)| {
-            let accepted = self.by_name.get(&name).and_then(|offer| offer.accepted.clone());
-            let refusal = refusals.iter().find(|refusal| wanted.is_refused_by(refusal)).cloned();
-            (name, Offer { wanted, accepted, refusal })
+            let before = self.by_name.get(&name);
+            if let Some(same) = before.filter(|before| before.wanted.version == wanted.version) {
+                return (name, same.clone());
+            }
+            let accepted = before.and_then(|offer| offer.accepted.clone());
+            let known = refusals.iter().find(|refusal| !is_firm && wanted.is_refused_by(refusal));
+            let under =
+                |refusal: &Arc<Refusal>| Refusal { revision: wanted.version.revision, ..(**refusal).clone() };
+            let refusal = known.map(|refusal| Arc::new(under(refusal)));
+            (name, Offer { wanted, accepted, is_firm, refusal })
         };
-        Self { by_name: encoded.by_name.into_iter().map(offer).collect() }
+        Self { by_name: by_name.into_iter().map(offer).collect() }
     }
 
     /// The snapshot with another offer for a name.
@@ -287,8 +300,12 @@ impl Snapshots {
     }
 
     /// Makes exactly these publications ready. Nothing is published yet.
-    pub(crate) fn prepare(&self, publications: &[Publication]) -> Result<Encoded, PublishError> {
-        self.current().encode(publications, &self.settings)
+    pub(crate) fn prepare(
+        &self,
+        publications: &[Publication],
+        is_firm: bool,
+    ) -> Result<Encoded, PublishError> {
+        self.current().encode(publications, is_firm, &self.settings)
     }
 
     /// Puts what was prepared in place of everything.
@@ -302,7 +319,7 @@ impl Snapshots {
         let _turn = self.refusals();
         let (current, name) = (self.current(), ecds::resource_name(tenant));
         let offer = current.by_name.get(&name);
-        if let Some(offer @ Offer { wanted, accepted, refusal: None }) = offer
+        if let Some(offer @ Offer { wanted, accepted, refusal: None, .. }) = offer
             && wanted.version.revision == revision
             && accepted.as_ref().is_none_or(|accepted| accepted.version != wanted.version)
         {
@@ -318,9 +335,9 @@ impl Snapshots {
         let mut refusals = self.refusals();
         let current = self.current();
         let Some(offer) = current.by_name.get(name) else { return };
-        let Offer { wanted, accepted, refusal } = offer;
+        let Offer { wanted, accepted, is_firm, refusal } = offer;
         let is_accepted = accepted.as_ref().is_some_and(|accepted| accepted.content == wanted.content);
-        if wanted.version != version || is_accepted || refusal.is_some() {
+        if wanted.version != version || *is_firm || is_accepted || refusal.is_some() {
             return;
         }
         let refusal = Arc::new(Refusal {
@@ -351,7 +368,9 @@ impl Snapshots {
     /// Remembers what was refused before this process began.
     pub(crate) fn recall(&self, refusal: Refusal) {
         let mut refusals = self.refusals();
-        if refusals.len() < MAX_REFUSALS {
+        let is_known =
+            refusals.iter().any(|known| (&known.tenant, known.content) == (&refusal.tenant, refusal.content));
+        if refusals.len() < MAX_REFUSALS && !is_known {
             refusals.push_back(Arc::new(refusal));
         }
     }
@@ -369,7 +388,7 @@ impl Snapshots {
     /// Replaces the snapshot by exactly these publications, or changes nothing.
     #[cfg(test)]
     pub(crate) fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
-        self.prepare(publications).map(|next| self.swap(next))
+        self.prepare(publications, false).map(|next| self.swap(next))
     }
 }
 
@@ -513,10 +532,17 @@ mod tests {
         snapshots.accept("a", 12);
         assert_eq!((publish(13, b"better").revision, served()), (13, Some(13)));
         publish(14, b"bad");
-        assert_eq!(served(), Some(11), "what all accepted last");
+        assert_eq!((served(), snapshots.held_back()[0].revision), (Some(11), 14), "what all accepted last");
         snapshots.forgive("a");
-        assert_eq!(served(), Some(11));
+        publish(14, b"bad");
+        assert_eq!(served(), Some(11), "not under the same revision, when others publish");
         assert_eq!((publish(15, b"bad").revision, served()), (15, Some(15)));
+
+        let firm = snapshots.prepare(&[publication("a", 16, b"back")], true).unwrap();
+        snapshots.swap(firm);
+        let firm = snapshots.current().wanted(NAME).unwrap().version;
+        snapshots.refuse(NAME, firm, "n", "no");
+        assert_eq!(served(), Some(16), "nobody stops what takes people back");
 
         let next = Snapshots::new(FilterSettings::default());
         next.recall(Refusal { content: *content, ..held_back[0].clone() });

@@ -346,6 +346,8 @@ impl Subscriptions {
         let upto = (Bound::Unbounded, Bound::Included(self.last_sent.as_str()));
         let turns = self.by_name.range::<str, _>(after).chain(self.by_name.range::<str, _>(upto));
         turns
+            // Who took what is held back from others keeps it.
+            .filter(|(name, held)| world.snapshot.wanted(name).map(|wanted| wanted.version) != **held)
             .filter_map(|(name, held)| Some((world.snapshot.get(name)?, held)))
             .find(|(resource, held)| self.lacks(resource, **held))
             .map(|(resource, _)| resource.clone())

@@ -144,7 +144,7 @@ pub struct Convergence {
     pub acknowledged: usize,
     /// Connected proxies whose filter reports to run it.
     pub applied: usize,
-    /// Connected proxies that acknowledged it and do not report to run another.
+    /// Connected proxies that acknowledged it, and do not report to run another or not to have read it.
     pub converged: usize,
     /// Connected proxies, and those that were within the last minute.
     pub total: usize,
@@ -249,13 +249,19 @@ impl Convergence {
         for proxy in proxies.iter().filter(|proxy| proxy.tenant == tenant).filter(counts_still) {
             let acknowledged =
                 proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
-            let applied = proxy.applied.map(|applied| applied == wanted && !proxy.rejected_config);
+            let reads = !proxy.rejected_config;
+            let applied = proxy.applied.map(|applied| applied == wanted && reads);
             counts.total += 1;
             counts.acknowledged += usize::from(acknowledged);
             counts.applied += usize::from(applied == Some(true));
-            counts.converged += usize::from(acknowledged && applied != Some(false));
+            counts.converged += usize::from(acknowledged && reads && applied != Some(false));
         }
         counts
+    }
+
+    /// Whether there are proxies, and every one of them runs it.
+    pub(crate) fn is_complete(self) -> bool {
+        self.total > 0 && self.converged >= self.total
     }
 
     pub(crate) fn seen(self) -> Seen {

@@ -55,7 +55,7 @@ impl Stage {
     fn publish_rules(&self, revision: u64, rules: Bytes) {
         let publication =
             Publication { tenant: "retail".to_owned(), revision, rules, content_hash: revision };
-        self.xds.publish(self.xds.prepare(&[publication]).unwrap());
+        self.xds.publish(self.xds.prepare(&[publication], false).unwrap());
     }
 
     /// The status of the only proxy, once it is as wanted.
