@@ -137,7 +137,12 @@ impl<S: Stream> Driver<S> {
         let mut bell = self.context.snapshots.bell();
         loop {
             let output = tokio::select! {
-                request = inbound.message() => self.hear(request.ok().flatten()?),
+                // What cannot be read, as a message over the limit, is told to the client: an end without a reason looks like
+                // one in peace.
+                request = inbound.message() => match request {
+                    Ok(request) => self.hear(request?),
+                    Err(status) => Err(status),
+                },
                 Ok(()) = bell.changed() => Ok(self.look()),
                 () = self.outbound.closed() => return None,
             };
