@@ -39,6 +39,12 @@ pub fn filter_that_traps() -> Result<PathBuf> {
     existing(path, "run `cargo filter --features trap --target-dir target/trap`")
 }
 
+/// The program that judges the xDS server, and the folder of the Python packages that it needs.
+pub fn judge() -> Result<(PathBuf, PathBuf)> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("judge/judge.py");
+    Ok((program, existing(target()?.join("tools/judge"), "run `cargo xtask setup`")?))
+}
+
 /// Cargo's build output: cargo marks it with a file.
 fn target() -> Result<PathBuf> {
     ancestor(|folder| folder.join("CACHEDIR.TAG").exists())

@@ -4,6 +4,7 @@ mod apt;
 mod cargo;
 mod envoy;
 mod fuzz;
+mod judge;
 mod process;
 mod simulation;
 mod steps;
