@@ -1,26 +1,41 @@
 //! One task per discovery stream: the socket on one side, the sans-io stream on the other.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
-use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::ExtensionConfigDiscoveryService;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::SERVICE_NAME as ADS;
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::SERVICE_NAME as ECDS;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Streaming};
+use tonic::codegen::Service;
+use tonic::metadata::GRPC_CONTENT_TYPE;
+use tonic::server::NamedService;
+use tonic_prost::ProstCodec;
 
-use crate::limits::MAX_QUEUED;
+use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES};
+use crate::outbound::Outbound;
 use crate::proxies::{Peer, Proxies, StreamId};
 use crate::server::Gate;
 use crate::snapshot::Snapshots;
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Outgoing, Output, Protocol, Stream, World};
+use crate::wire::Frame;
 
-/// The two discovery services.
+/// What says how a client compressed its messages.
+const ENCODING_HEADER: &str = "grpc-encoding";
+/// Not at all.
+const IDENTITY: &str = "identity";
+
+/// What every discovery stream has to do with.
 #[derive(Clone, Debug)]
 pub(crate) struct Discovery {
     pub(crate) snapshots: Arc<Snapshots>,
@@ -28,7 +43,13 @@ pub(crate) struct Discovery {
     pub(crate) gate: Gate,
 }
 
-type Outbound<R> = ReceiverStream<Result<R, Status>>;
+/// The extension config discovery service. Neither service is the generated one: that copies each response into a buffer of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Ecds(pub(crate) Discovery);
+
+/// The aggregated discovery service.
+#[derive(Clone, Debug)]
+pub(crate) struct Ads(pub(crate) Discovery);
 
 /// A stream with all it needs.
 struct Driver<S: Stream> {
@@ -38,7 +59,7 @@ struct Driver<S: Stream> {
     /// Known after the first message.
     peer: Option<Peer>,
     context: Discovery,
-    outbound: mpsc::Sender<Result<S::Response, Status>>,
+    outbound: mpsc::Sender<Result<Frame, Status>>,
     /// Gives the stream's place back when it ends.
     _slot: OwnedSemaphorePermit,
 }
@@ -46,69 +67,98 @@ struct Driver<S: Stream> {
 // === impl Discovery ===
 
 impl Discovery {
-    fn serve<S>(
+    fn answer(&self, service: &str, request: Request<Body>) -> Response<Body> {
+        let served = match (service, method(service, request.uri().path())) {
+            (ECDS, "StreamExtensionConfigs") => self.serve(Protocol::EcdsSotw, Sotw::new, request),
+            (ECDS, "DeltaExtensionConfigs") => self.serve(Protocol::EcdsDelta, Delta::new, request),
+            (ADS, "StreamAggregatedResources") => self.serve(Protocol::AdsSotw, Sotw::new, request),
+            (ADS, "DeltaAggregatedResources") => self.serve(Protocol::AdsDelta, Delta::new, request),
+            (ECDS, "FetchExtensionConfigs") => {
+                Err(Status::unimplemented("polling is not served; set api_type to GRPC or DELTA_GRPC"))
+            }
+            _ => Err(Status::unimplemented("there is no such method")),
+        };
+        served.unwrap_or_else(Status::into_http)
+    }
+
+    fn serve<S: Stream>(
         &self,
         protocol: Protocol,
-        stream: S,
-        request: Request<Streaming<S::Request>>,
-    ) -> Result<Response<Outbound<S::Response>>, Status>
-    where
-        S: Stream,
-    {
+        stream: fn(Protocol) -> S,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        check_encoding(request.headers())?;
         let slot = self.gate.enter()?;
         let (outbound, receiver) = mpsc::channel(MAX_QUEUED);
         let id = self.proxies.new_stream();
+        let stream = stream(protocol);
         let driver =
             Driver { stream, id, protocol, peer: None, context: self.clone(), outbound, _slot: slot };
-        tokio::spawn(driver.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        tokio::spawn(driver.run(messages(request.into_body())));
+        let mut response = Response::new(Body::new(Outbound::new(receiver)));
+        response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+        Ok(response)
     }
 }
 
-#[tonic::async_trait]
-impl ExtensionConfigDiscoveryService for Discovery {
-    type StreamExtensionConfigsStream = Outbound<DiscoveryResponse>;
-    type DeltaExtensionConfigsStream = Outbound<DeltaDiscoveryResponse>;
+/// The method in a path, or nothing where the path is of another service.
+fn method<'a>(service: &str, path: &'a str) -> &'a str {
+    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(service));
+    rest.and_then(|rest| rest.strip_prefix('/')).unwrap_or_default()
+}
 
-    async fn stream_extension_configs(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamExtensionConfigsStream>, Status> {
-        self.serve(Protocol::EcdsSotw, Sotw::new(Protocol::EcdsSotw), request)
-    }
+/// The requests in the body of a call.
+fn messages<Q: Message + Default + 'static>(body: Body) -> Streaming<Q> {
+    let decoder = ProstCodec::<(), Q>::raw_decoder(BufferSettings::default());
+    Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES))
+}
 
-    async fn delta_extension_configs(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaExtensionConfigsStream>, Status> {
-        self.serve(Protocol::EcdsDelta, Delta::new(Protocol::EcdsDelta), request)
-    }
-
-    async fn fetch_extension_configs(
-        &self,
-        _request: Request<DiscoveryRequest>,
-    ) -> Result<Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("polling is not served; set api_type to GRPC or DELTA_GRPC"))
+fn check_encoding(headers: &HeaderMap<HeaderValue>) -> Result<(), Status> {
+    match headers.get(ENCODING_HEADER) {
+        Some(encoding) if encoding != IDENTITY => {
+            Err(Status::unimplemented("compressed requests are not served; send them as they are"))
+        }
+        _ => Ok(()),
     }
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = Outbound<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Outbound<DeltaDiscoveryResponse>;
+// === impl Ecds ===
 
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        self.serve(Protocol::AdsSotw, Sotw::new(Protocol::AdsSotw), request)
+impl NamedService for Ecds {
+    const NAME: &'static str = ECDS;
+}
+
+impl Service<Request<Body>> for Ecds {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        self.serve(Protocol::AdsDelta, Delta::new(Protocol::AdsDelta), request)
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        ready(Ok(self.0.answer(ECDS, request)))
+    }
+}
+
+// === impl Ads ===
+
+impl NamedService for Ads {
+    const NAME: &'static str = ADS;
+}
+
+impl Service<Request<Body>> for Ads {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        ready(Ok(self.0.answer(ADS, request)))
     }
 }
 
@@ -159,7 +209,7 @@ impl<S: Stream> Driver<S> {
         }
     }
 
-    fn hear(&mut self, request: S::Request) -> Result<Output<S::Response>, Status> {
+    fn hear(&mut self, request: S::Request) -> Result<Output, Status> {
         let snapshot = self.context.snapshots.current();
         let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
         let output = self.stream.on_request(request, &world).map_err(|refusal| {
@@ -179,7 +229,7 @@ impl<S: Stream> Driver<S> {
         }
     }
 
-    fn look(&mut self) -> Output<S::Response> {
+    fn look(&mut self) -> Output {
         let snapshot = self.context.snapshots.current();
         let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
         self.stream.on_snapshot(&world)
@@ -198,7 +248,7 @@ impl<S: Stream> Driver<S> {
     }
 
     /// Records what happened. Sending comes after, so that an answer never meets a table that does not know of its proxy.
-    fn record(&self, output: Output<S::Response>) -> Result<Option<Outgoing<S::Response>>, Status> {
+    fn record(&self, output: Output) -> Result<Option<Outgoing>, Status> {
         if let Some(peer) = &self.peer {
             self.take_rejections(peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, Instant::now());

@@ -2,16 +2,18 @@
 //!
 //! [`Xds::publish`] puts one immutable snapshot in place; every stream that hears of it pushes what its proxy lacks. The streams
 //! (`stream`) are sans-io: a message in, at most one message out, and events for the table of proxies. Only `server` and
-//! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource. Rules are opaque bytes here, and no wall clock is read.
+//! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource, only `wire` the responses around it. Rules are opaque bytes here, and no wall clock is read.
 
 mod discovery;
 mod ecds;
 pub mod limits;
 mod metrics_service;
+mod outbound;
 mod proxies;
 mod server;
 mod snapshot;
 mod stream;
+mod wire;
 
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use proxies::{Nack, ProxyStatus};

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
-use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::ExtensionConfigDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -12,11 +10,11 @@ use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
-use crate::discovery::Discovery;
+use crate::discovery::{Ads, Discovery, Ecds};
 use crate::ecds::FilterSettings;
 use crate::limits::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_REQUEST_BYTES, MAX_STREAMS,
-    MAX_STREAMS_PER_CONNECTION, SHUTDOWN_GRACE,
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS, MAX_STREAMS_PER_CONNECTION,
+    SHUTDOWN_GRACE,
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
@@ -131,25 +129,23 @@ impl Xds {
     }
 
     async fn router(&self, gate: &Gate) -> Router {
-        let discovery = Arc::new(Discovery {
+        let discovery = Discovery {
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
             gate: gate.clone(),
-        });
-        let ecds = ExtensionConfigDiscoveryServiceServer::from_arc(discovery.clone());
-        let ads = AggregatedDiscoveryServiceServer::from_arc(discovery);
+        };
         let metrics =
             MetricsServiceServer::new(Metrics { proxies: self.proxies.clone(), gate: gate.clone() });
         let (reporter, health) = tonic_health::server::health_reporter();
-        reporter.set_serving::<ExtensionConfigDiscoveryServiceServer<Discovery>>().await;
-        reporter.set_serving::<AggregatedDiscoveryServiceServer<Discovery>>().await;
+        reporter.set_serving::<Ecds>().await;
+        reporter.set_serving::<Ads>().await;
         Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
             .add_service(health)
-            .add_service(ecds.max_decoding_message_size(MAX_REQUEST_BYTES))
-            .add_service(ads.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(Ecds(discovery.clone()))
+            .add_service(Ads(discovery))
             .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
     }
 }

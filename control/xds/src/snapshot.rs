@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
@@ -92,7 +92,8 @@ pub(crate) struct Version {
 pub(crate) struct Resource {
     pub(crate) name: String,
     pub(crate) version: Version,
-    pub(crate) body: Any,
+    /// The `Any` as it travels, in memory once for all streams.
+    pub(crate) body: Bytes,
     tenant: String,
     /// The hash of all but the revision.
     content: u64,
@@ -170,6 +171,7 @@ impl Resource {
         let Publication { tenant, content_hash, rules, .. } = publication.clone();
         let without_rules = ecds::encode(&name, settings, &Bytes::new());
         let content = digest(&[&without_rules.value, &content_hash.to_le_bytes()]);
+        let body = Bytes::from(body.encode_to_vec());
         Self { name, version, body, tenant, content, rules }
     }
 

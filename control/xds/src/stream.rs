@@ -24,10 +24,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::Message;
 
 use crate::ecds;
 use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_REJECTED};
 use crate::snapshot::{Resource, Snapshot, Version, marked};
+use crate::wire::Frame;
 
 /// How a proxy receives its resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +66,17 @@ pub(crate) enum Event {
 
 /// A message to send, and what is in it.
 #[derive(Debug)]
-pub(crate) struct Outgoing<R> {
-    pub(crate) message: R,
+pub(crate) struct Outgoing {
+    pub(crate) message: Frame,
     pub(crate) resource: String,
     pub(crate) version: Version,
 }
 
 /// What a stream answers to an input.
 #[derive(Debug)]
-pub(crate) struct Output<R> {
+pub(crate) struct Output {
     pub(crate) events: Vec<Event>,
-    pub(crate) outgoing: Option<Outgoing<R>>,
+    pub(crate) outgoing: Option<Outgoing>,
 }
 
 /// Why a stream is ended: the client broke the protocol or a limit.
@@ -111,19 +113,13 @@ pub(crate) struct World<'a> {
 /// A stream of either flavour.
 pub(crate) trait Stream: Send + Sync + 'static {
     /// What the client sends.
-    type Request: Send + 'static;
-    /// What the client is sent.
-    type Response: Send + 'static;
+    type Request: Message + Default + Send + 'static;
 
     /// Takes a message of the client.
-    fn on_request(
-        &mut self,
-        request: Self::Request,
-        world: &World<'_>,
-    ) -> Result<Output<Self::Response>, Refusal>;
+    fn on_request(&mut self, request: Self::Request, world: &World<'_>) -> Result<Output, Refusal>;
 
     /// Looks at a new snapshot.
-    fn on_snapshot(&mut self, world: &World<'_>) -> Output<Self::Response>;
+    fn on_snapshot(&mut self, world: &World<'_>) -> Output;
 
     /// Who is at the other end; none before the first message.
     fn identity(&self) -> Option<&Identity>;
@@ -358,11 +354,11 @@ impl Subscriptions {
     }
 
     /// Makes the output of everything since the last one. `message` wraps a resource under the nonce.
-    fn respond<R>(
+    fn respond(
         &mut self,
         world: &World<'_>,
-        message: impl FnOnce(&Self, &Resource, String) -> R,
-    ) -> Output<R> {
+        message: impl FnOnce(&Self, &Resource, String) -> Frame,
+    ) -> Output {
         let outgoing = self.advance(world).map(|resource| Outgoing {
             message: message(self, &resource, self.responses.to_string()),
             resource: resource.name.clone(),

@@ -5,12 +5,10 @@ mod tests;
 
 use std::collections::HashMap;
 
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as DeltaResource,
-};
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::{Claim, Identity, Output, Protocol, Refusal, Stream, Subscriptions, World};
-use crate::ecds;
+use crate::wire::Frame;
 
 /// One delta stream.
 #[derive(Debug)]
@@ -45,31 +43,18 @@ impl Delta {
         Ok(())
     }
 
-    fn respond(&mut self, world: &World<'_>) -> Output<DeltaDiscoveryResponse> {
-        self.subscriptions.respond(world, |subscriptions, resource, nonce| DeltaDiscoveryResponse {
-            system_version_info: resource.version.to_string(),
-            resources: vec![DeltaResource {
-                name: resource.name.clone(),
-                version: subscriptions.version_text(resource.version.to_string(), &nonce),
-                resource: Some(resource.body.clone()),
-                ..DeltaResource::default()
-            }],
-            type_url: ecds::type_url(),
-            nonce,
-            ..DeltaDiscoveryResponse::default()
+    fn respond(&mut self, world: &World<'_>) -> Output {
+        self.subscriptions.respond(world, |subscriptions, resource, nonce| {
+            let version = subscriptions.version_text(resource.version.to_string(), &nonce);
+            Frame::delta(&version, &nonce, resource)
         })
     }
 }
 
 impl Stream for Delta {
     type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
 
-    fn on_request(
-        &mut self,
-        request: DeltaDiscoveryRequest,
-        world: &World<'_>,
-    ) -> Result<Output<DeltaDiscoveryResponse>, Refusal> {
+    fn on_request(&mut self, request: DeltaDiscoveryRequest, world: &World<'_>) -> Result<Output, Refusal> {
         if !self.subscriptions.admit(request.node.as_ref(), &request.type_url)? {
             return Ok(Output { events: Vec::new(), outgoing: None });
         }
@@ -82,7 +67,7 @@ impl Stream for Delta {
         Ok(self.respond(world))
     }
 
-    fn on_snapshot(&mut self, world: &World<'_>) -> Output<DeltaDiscoveryResponse> {
+    fn on_snapshot(&mut self, world: &World<'_>) -> Output {
         self.respond(world)
     }
 

@@ -5,11 +5,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::{Claim, Identity, Output, Protocol, Refusal, Stream, Subscriptions, World};
-use crate::ecds;
 use crate::snapshot::{Resource, Version, digest, unmarked};
+use crate::wire::Frame;
 
 /// One state-of-the-world stream.
 #[derive(Debug)]
@@ -47,26 +47,18 @@ impl Sotw {
         Ok(())
     }
 
-    fn respond(&mut self, world: &World<'_>) -> Output<DiscoveryResponse> {
-        self.subscriptions.respond(world, |subscriptions, resource, nonce| DiscoveryResponse {
-            version_info: subscriptions.version_text(version_after(subscriptions, resource), &nonce),
-            resources: vec![resource.body.clone()],
-            type_url: ecds::type_url(),
-            nonce,
-            ..DiscoveryResponse::default()
+    fn respond(&mut self, world: &World<'_>) -> Output {
+        self.subscriptions.respond(world, |subscriptions, resource, nonce| {
+            let version_info = subscriptions.version_text(version_after(subscriptions, resource), &nonce);
+            Frame::sotw(&version_info, &nonce, resource)
         })
     }
 }
 
 impl Stream for Sotw {
     type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
 
-    fn on_request(
-        &mut self,
-        request: DiscoveryRequest,
-        world: &World<'_>,
-    ) -> Result<Output<DiscoveryResponse>, Refusal> {
+    fn on_request(&mut self, request: DiscoveryRequest, world: &World<'_>) -> Result<Output, Refusal> {
         let ours = self.subscriptions.admit(request.node.as_ref(), &request.type_url)?;
         if !ours || self.is_stale(&request.response_nonce) {
             return Ok(Output { events: Vec::new(), outgoing: None });
@@ -79,7 +71,7 @@ impl Stream for Sotw {
         Ok(self.respond(world))
     }
 
-    fn on_snapshot(&mut self, world: &World<'_>) -> Output<DiscoveryResponse> {
+    fn on_snapshot(&mut self, world: &World<'_>) -> Output {
         self.respond(world)
     }
 

@@ -1,8 +1,11 @@
 //! The rules of delta xDS, as far as they apply to one type, each as a claim. The client is a page of messages.
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+
 use super::super::fixtures::{A, B, Stage, names, node, rejection, verdicts};
 use super::super::{Event, Refusal};
 use super::*;
+use crate::ecds;
 use crate::limits::MAX_NAMES;
 
 /// A client as far as its messages go.
@@ -35,9 +38,10 @@ impl Client {
         self.take(output)
     }
 
-    fn take(&mut self, output: Output<DeltaDiscoveryResponse>) -> Option<DeltaDiscoveryResponse> {
+    fn take(&mut self, output: Output) -> Option<DeltaDiscoveryResponse> {
         self.events.extend(output.events);
-        let message = output.outgoing.map(|outgoing| outgoing.message);
+        let message: Option<DeltaDiscoveryResponse> =
+            output.outgoing.map(|outgoing| outgoing.message.decoded());
         let removed = message.iter().any(|response| !response.removed_resources.is_empty());
         assert!(!removed, "a removal makes envoy answer 500");
         message
@@ -82,7 +86,8 @@ fn a_subscription_is_answered_with_name_version_and_body() {
     let response = response.unwrap();
     assert_eq!(name_in(&response), A);
     assert_eq!(response.resources[0].version, stage.version(A));
-    assert_eq!(response.resources[0].resource.as_ref(), Some(&stage.resource(A).body));
+    let body = response.resources[0].resource.as_ref().map(prost::Message::encode_to_vec);
+    assert_eq!(body.as_deref(), Some(stage.resource(A).body.as_ref()));
     assert_eq!(response.resources[0].ttl, None, "an expired resource is a removed one");
     assert_eq!(response.type_url, ecds::type_url());
 }

@@ -1,11 +1,13 @@
 //! The rules of state-of-the-world xDS, as far as they apply to one type, each as a claim. The client is a page of messages.
 
 use envoy_types::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use prost::Message as _;
 
 use super::super::fixtures::{A, B, Stage, names, node, rejection, verdicts};
 use super::super::{Event, Refusal};
 use super::*;
+use crate::ecds;
 use crate::limits::{MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES};
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
@@ -33,7 +35,7 @@ impl Client {
     fn send(&mut self, stage: &Stage, request: DiscoveryRequest) -> Option<DiscoveryResponse> {
         let output = stage.see(|world| self.stream.on_request(request, world)).unwrap();
         self.events.extend(output.events);
-        output.outgoing.map(|outgoing| outgoing.message)
+        output.outgoing.map(|outgoing| outgoing.message.decoded())
     }
 
     fn refused(&mut self, stage: &Stage, request: DiscoveryRequest) -> Refusal {
@@ -43,7 +45,7 @@ impl Client {
     fn look(&mut self, stage: &Stage) -> Option<DiscoveryResponse> {
         let output = stage.see(|world| self.stream.on_snapshot(world));
         self.events.extend(output.events);
-        output.outgoing.map(|outgoing| outgoing.message)
+        output.outgoing.map(|outgoing| outgoing.message.decoded())
     }
 
     /// Accepts a response, and any that follow, until nothing more comes. Gives the names in order.
