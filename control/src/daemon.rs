@@ -186,23 +186,14 @@ impl Daemon {
             true => Some(self.fleet.prepare(&draft.state.publications(), draft.is_rescue)?),
             false => None,
         };
-        // Nobody may have looked since the last proxy came along.
-        let tenants =
-            if prepared.is_some() { known.state.tenants.keys().cloned().collect() } else { Vec::new() };
-        let seen = tenants.into_iter().map(|tenant| {
-            let convergence = self.convergence(&known.state, &tenant, &proxies);
-            (tenant, convergence)
-        });
-        let converged: Vec<_> = seen.filter(|(_, convergence)| convergence.is_complete()).collect();
+        let accepted = self.accepted_before(&known.state, &draft.state, &proxies);
         let drafted = draft.finish()?;
         let committed = known.commit(drafted, &*self.store);
         self.store_failed
             .send_if_modified(|failed| std::mem::replace(failed, known.is_uncertain()) != *failed);
         committed?;
         if let Some(publish) = prepared {
-            for (tenant, convergence) in converged {
-                self.fleet.accept(&tenant, convergence.wanted);
-            }
+            accepted.iter().for_each(|(tenant, revision)| self.fleet.accept(tenant, *revision));
             publish();
         }
         self.commits.send_modify(|commits| *commits += 1);
