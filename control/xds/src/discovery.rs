@@ -43,13 +43,15 @@ pub(crate) struct Discovery {
     pub(crate) gate: Gate,
 }
 
-/// The extension config discovery service. Neither service is the generated one: that copies each response into a buffer of its own.
+/// A discovery service. Neither is the generated one: that copies each response into a buffer of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Ecds(pub(crate) Discovery);
+pub(crate) struct Served<const AGGREGATED: bool>(Discovery);
+
+/// The extension config discovery service.
+pub(crate) type Ecds = Served<false>;
 
 /// The aggregated discovery service.
-#[derive(Clone, Debug)]
-pub(crate) struct Ads(pub(crate) Discovery);
+pub(crate) type Ads = Served<true>;
 
 /// A stream with all it needs.
 struct Driver<S: Stream> {
@@ -122,33 +124,26 @@ fn check_encoding(headers: &HeaderMap<HeaderValue>) -> Result<(), Status> {
     }
 }
 
-// === impl Ecds ===
+// === impl Served ===
+
+impl<const AGGREGATED: bool> Served<AGGREGATED> {
+    pub(crate) fn new(discovery: Discovery) -> Self {
+        Self(discovery)
+    }
+}
 
 impl NamedService for Ecds {
     const NAME: &'static str = ECDS;
 }
 
-impl Service<Request<Body>> for Ecds {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        ready(Ok(self.0.answer(ECDS, request)))
-    }
-}
-
-// === impl Ads ===
-
 impl NamedService for Ads {
     const NAME: &'static str = ADS;
 }
 
-impl Service<Request<Body>> for Ads {
+impl<const AGGREGATED: bool> Service<Request<Body>> for Served<AGGREGATED>
+where
+    Self: NamedService,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -158,7 +153,7 @@ impl Service<Request<Body>> for Ads {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        ready(Ok(self.0.answer(ADS, request)))
+        ready(Ok(self.0.answer(Self::NAME, request)))
     }
 }
 

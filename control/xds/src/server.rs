@@ -144,8 +144,8 @@ impl Xds {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
             .add_service(health)
-            .add_service(Ecds(discovery.clone()))
-            .add_service(Ads(discovery))
+            .add_service(Ecds::new(discovery.clone()))
+            .add_service(Ads::new(discovery))
             .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
     }
 }

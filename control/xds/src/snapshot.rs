@@ -94,7 +94,6 @@ pub(crate) struct Resource {
     pub(crate) version: Version,
     /// The `Any` as it travels, in memory once for all streams.
     pub(crate) body: Bytes,
-    tenant: String,
     /// The hash of all but the revision.
     content: u64,
     /// What the body was built from, so that a publish reuses what did not change.
@@ -168,15 +167,18 @@ impl Resource {
         let name = ecds::resource_name(&publication.tenant);
         let body = ecds::encode(&name, settings, &publication.rules);
         let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
-        let Publication { tenant, content_hash, rules, .. } = publication.clone();
         let without_rules = ecds::encode(&name, settings, &Bytes::new());
-        let content = digest(&[&without_rules.value, &content_hash.to_le_bytes()]);
+        let content = digest(&[&without_rules.value, &publication.content_hash.to_le_bytes()]);
         let body = Bytes::from(body.encode_to_vec());
-        Self { name, version, body, tenant, content, rules }
+        Self { name, version, body, content, rules: publication.rules.clone() }
+    }
+
+    fn tenant(&self) -> &str {
+        ecds::tenant_of(&self.name)
     }
 
     fn is_refused_by(&self, refusal: &Refusal) -> bool {
-        self.tenant == refusal.tenant && self.content == refusal.content
+        self.tenant() == refusal.tenant && self.content == refusal.content
     }
 }
 
@@ -343,7 +345,7 @@ impl Snapshots {
             return;
         }
         let refusal = Arc::new(Refusal {
-            tenant: wanted.tenant.clone(),
+            tenant: wanted.tenant().to_owned(),
             revision: version.revision,
             content: wanted.content,
             node: node.to_owned(),
