@@ -15,24 +15,16 @@ use std::sync::Arc;
 impl Draft<'_> {
     /// Compiles the tenant's rules, and publishes them under the next revision if their content changed.
     pub(crate) fn publish(&mut self, tenant: &str) -> Result<(), ActionError> {
-        let last = self.state.tenants.get(tenant).and_then(|entry| entry.published.clone());
-        let last = last.map(|published| PublishedRecord {
-            revision: published.rules.revision(),
-            content_hash: published.rules.content_hash(),
-            proxies: published.proxies,
-        });
+        let last = self.state.published(tenant);
         self.republish(tenant, last)
     }
 
     /// Publishes what is published under the next revision, though it says the same.
     pub(crate) fn publish_anew(&mut self, tenant: &str) -> Result<(), ActionError> {
-        let last = self.state.tenants.get(tenant).and_then(|entry| entry.published.clone());
-        let other = |published: Arc<Published>| PublishedRecord {
-            revision: published.rules.revision(),
-            content_hash: !published.rules.content_hash(),
-            proxies: published.proxies,
-        };
-        self.republish(tenant, last.map(other))
+        // The hash of something else.
+        let other = |last: PublishedRecord| PublishedRecord { content_hash: !last.content_hash, ..last };
+        let last = self.state.published(tenant).map(other);
+        self.republish(tenant, last)
     }
 
     /// Compiles the tenant's rules. Content that was published before keeps its revision.
@@ -72,6 +64,16 @@ impl Draft<'_> {
 // === impl State ===
 
 impl State {
+    /// What is published for a tenant.
+    fn published(&self, tenant: &str) -> Option<PublishedRecord> {
+        let published = self.tenants.get(tenant)?.published.as_ref()?;
+        Some(PublishedRecord {
+            revision: published.rules.revision(),
+            content_hash: published.rules.content_hash(),
+            proxies: published.proxies,
+        })
+    }
+
     /// The rules of every tenant, for the proxies.
     pub(crate) fn publications(&self) -> Vec<Publication> {
         let rules =

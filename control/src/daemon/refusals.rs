@@ -116,11 +116,13 @@ impl Draft<'_> {
     fn take_refusal(&mut self, refusal: &Refusal) -> Result<(), ActionError> {
         let Refusal { tenant, revision, content, node, message } = refusal.clone();
         self.is_rescue = true;
-        if !self.state.tenant(&tenant)?.refusals.contains_key(&content) {
+        let is_new = !self.state.tenant(&tenant)?.refusals.contains_key(&content);
+        if is_new {
             self.write_down(refusal)?;
         }
-        let orders: Vec<_> =
-            self.state.active_orders(&tenant).filter(|order| goes_forward(order)).cloned().collect();
+        // All are told once; those that somebody lets go forward are stopped again.
+        let is_told = |order: &&Arc<Order>| is_new || goes_forward(order);
+        let orders: Vec<_> = self.state.active_orders(&tenant).filter(is_told).cloned().collect();
         for order in orders {
             let (node, message) = (node.clone(), message.clone());
             let (next, effects) = order.step(Event::Refused { revision, node, message }, self.now)?;
