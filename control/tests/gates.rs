@@ -4,11 +4,10 @@
 
 mod daemon;
 
-use daemon::{Daemon, configuration_of, terminal};
+use daemon::{Daemon, configuration_of, read_until, terminal};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read as _;
 use std::process::{Command, Output};
 
 const PLAN: &str = r"
@@ -253,16 +252,7 @@ fn an_order_that_is_watched_on_a_terminal_is_a_tree_that_stays_in_its_place() {
     let mut watching = command.arg(desk.dir.path().join("sun")).stdout(screen).spawn().unwrap();
     drop(command);
     let mut text = Vec::new();
-    let mut read_until = |wanted: &str| {
-        let mut part = [0; 4_096];
-        while !String::from_utf8_lossy(&text).contains(wanted) {
-            // A terminal whose last writer is gone answers a reader with an error.
-            let count = shown.read(&mut part).unwrap_or_default();
-            assert!(count > 0, "{}", String::from_utf8_lossy(&text));
-            text.extend_from_slice(&part[..count]);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    };
+    let mut read_until = |wanted: &str| read_until(&mut shown, &mut text, wanted);
     let before = read_until("└─ last");
     assert!(
         before.contains("waits for `order advance` to stage \"pilot-branch\"") && !before.contains('\x1b')

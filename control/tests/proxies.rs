@@ -4,7 +4,7 @@
 
 mod daemon;
 
-use daemon::{Daemon, terminal};
+use daemon::{Daemon, read_until, terminal};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::service::metrics::v3::{
 use envoy_types::pb::google::rpc::Status;
 use envoy_types::pb::io::prometheus::client::{Gauge, Metric, MetricFamily};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -349,15 +349,7 @@ fn proxies_that_are_watched_on_a_terminal_stay_in_their_place() {
     let mut watching = command.stdout(screen).spawn().unwrap();
     drop(command);
     let mut text = Vec::new();
-    let mut read_until = |wanted: &str| {
-        let mut part = [0; 4_096];
-        while !String::from_utf8_lossy(&text).contains(wanted) {
-            let count = shown.read(&mut part).unwrap_or_default();
-            assert!(count > 0, "{}", String::from_utf8_lossy(&text));
-            text.extend_from_slice(&part[..count]);
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    };
+    let mut read_until = |wanted: &str| read_until(&mut shown, &mut text, wanted);
     read_until("1 proxy: 1 STALE");
     mesh.answer(&mut proxy, None);
     let after = read_until("1 proxy: 1 NOT-REPORTING");

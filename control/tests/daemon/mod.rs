@@ -6,7 +6,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -175,6 +175,18 @@ pub fn terminal() -> (File, File) {
     let name = ptsname(&terminal, Vec::new()).unwrap();
     let screen = File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
     (File::from(terminal), screen)
+}
+
+/// Reads what is shown on a terminal, behind what was read before, until a text is in it.
+pub fn read_until(shown: &mut File, text: &mut Vec<u8>, wanted: &str) -> String {
+    let mut part = [0; 4_096];
+    while !String::from_utf8_lossy(text).contains(wanted) {
+        // A terminal whose last writer is gone answers a reader with an error.
+        let count = shown.read(&mut part).unwrap_or_default();
+        assert!(count > 0, "{}", String::from_utf8_lossy(text));
+        text.extend_from_slice(&part[..count]);
+    }
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// Runs the command line with `input` as its standard input.
