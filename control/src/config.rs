@@ -1,8 +1,13 @@
 //! The daemon's configuration file.
 
+mod proxies;
+
+pub use proxies::ProxySettings;
+
 use crate::caller::{Caller, SecretHash, Tokens};
 use graylane_plan::Tenant;
 use graylane_rules::{Dimension, is_header_name, is_name, limits::MAX_DIMENSIONS};
+use proxies::FileProxies;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,11 +21,14 @@ pub struct Config {
     tenants: BTreeMap<String, Tenant>,
     /// The callers by their tokens. With none, everybody is the operator.
     tokens: Arc<Tokens>,
+    proxies: ProxySettings,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    proxies: FileProxies,
     #[serde(default)]
     tenants: BTreeMap<String, FileTenant>,
     #[serde(default)]
@@ -104,7 +112,7 @@ impl Config {
         for (number, token) in file.tokens.into_iter().enumerate() {
             token.add_to(&mut tokens, &format!("tokens[{number}]"))?;
         }
-        Ok(Self { tenants, tokens: Arc::new(tokens) })
+        Ok(Self { tenants, tokens: Arc::new(tokens), proxies: file.proxies.check()? })
     }
 
     /// The tenant of this name, when it may exist.
@@ -120,6 +128,12 @@ impl Config {
     #[must_use]
     pub fn tokens(&self) -> Arc<Tokens> {
         Arc::clone(&self.tokens)
+    }
+
+    /// How to deal with proxies.
+    #[must_use]
+    pub fn proxies(&self) -> ProxySettings {
+        self.proxies
     }
 
     /// The names of the tenants that it lists, separated by commas.
@@ -197,6 +211,7 @@ impl FileTenant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graylane_xds::CanaryShare;
 
     fn read(text: &str) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -232,6 +247,19 @@ mod tests {
         assert_eq!((ann.name.as_str(), ann.roles.len()), ("ann", 2));
         assert!(config.tokens().caller(hash.as_bytes()).is_none(), "the hash is no secret");
         assert!(config.tenant("retail").is_some() && Config::default().tokens().is_empty());
+    }
+
+    #[test]
+    fn the_canary_group_is_a_percentage_of_the_proxies() {
+        let canary = |percent: &str| {
+            read(&format!("proxies: {{ canary: {{ percent: {percent} }} }}"))
+                .map(|config| config.proxies().canary)
+        };
+        assert_eq!(Config::default().proxies().canary, CanaryShare::new(100).unwrap());
+        assert_eq!(canary("2.5"), Ok(CanaryShare::new(250).unwrap()));
+        assert_eq!(canary("100"), Ok(CanaryShare::ALL));
+        let refused = canary("101").unwrap_err();
+        assert!(refused.starts_with("proxies.canary.percent: ") && refused.contains("101"), "{refused}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod baselines;
 mod compile;
 mod error;
+mod fallbacks;
 mod freezes;
 mod look;
 mod named_lists;
@@ -115,6 +116,7 @@ impl Daemon {
             store_failed: watch::Sender::new(false),
         };
         daemon.recall_refusals();
+        daemon.recall_fallbacks()?;
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
                 draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -180,13 +182,14 @@ impl Daemon {
     ) -> Result<T, ActionError> {
         let proxies = self.fleet.proxies();
         let mut known = self.known();
-        let mut draft = Draft::new(&known, &proxies, self.clock.now());
+        let mut draft = Draft::new(&known, &proxies, self.is_awaiting(), self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
-            true => Some(self.fleet.prepare(&draft.state.publications(), draft.is_rescue)?),
+            true => Some(self.fleet.prepare(&draft.state.publications())?),
             false => None,
         };
         let accepted = self.accepted_before(&known.state, &draft.state, &proxies);
+        self.keep_fallbacks(&mut draft, &known.state, &accepted)?;
         let drafted = draft.finish()?;
         let committed = known.commit(drafted, &*self.store);
         self.store_failed
@@ -211,13 +214,18 @@ impl Daemon {
         self.change(|draft| draft.once(once, &*self.store, action))
     }
 
+    /// Whether proxies that were there before the start are still waited for.
+    fn is_awaiting(&self) -> bool {
+        self.clock.elapsed().saturating_sub(self.opened) < RECONNECT_GRACE
+    }
+
     /// How far the tenant's published rules got. Right after a start, proxies that were there at the last publish are
     /// missing until they are back.
     fn convergence(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> Convergence {
         let published = state.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
         let revision = published.map_or(0, |published| published.rules.revision());
         let mut convergence = Convergence::of(tenant, revision, proxies);
-        if self.clock.elapsed().saturating_sub(self.opened) < RECONNECT_GRACE {
+        if self.is_awaiting() {
             convergence.total = convergence.total.max(published.map_or(0, |published| published.proxies));
         }
         convergence

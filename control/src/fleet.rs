@@ -7,18 +7,23 @@ pub type Publish<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// All proxies that fetch their rules here.
 pub trait Fleet: Send + Sync {
-    /// Makes the rules of all tenants ready. What it gives puts them in place of everything that was published before. What is
-    /// new among them and `is_firm` goes to everybody, whoever refuses it: it takes people back.
+    /// Makes the rules of all tenants ready. What it gives puts them in place of everything that was published before.
     ///
     /// # Errors
     /// Any publication that cannot be sent.
-    fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Publish<'_>, PublishError>;
+    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError>;
 
     /// What each proxy does.
     fn proxies(&self) -> Vec<ProxyStatus>;
 
     /// Takes in that every proxy of a tenant runs this revision: it is what they get when one of them refuses a later one.
     fn accept(&self, tenant: &str, revision: u64);
+
+    /// Whether later rules of a tenant fall back on this revision: proxies get it while those are tried or held back.
+    fn is_fallback(&self, tenant: &str, revision: u64) -> bool;
+
+    /// Remembers what later rules fall back on from before this process began.
+    fn recall_fallback(&self, publication: &Publication);
 
     /// The published rules that are held back, because a proxy refused them.
     fn held_back(&self) -> Vec<Refusal>;
@@ -33,8 +38,8 @@ pub trait Fleet: Send + Sync {
 // === impl Xds ===
 
 impl Fleet for Xds {
-    fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Publish<'_>, PublishError> {
-        let prepared = Self::prepare(self, publications, is_firm)?;
+    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError> {
+        let prepared = Self::prepare(self, publications)?;
         Ok(Box::new(move || self.publish(prepared)))
     }
 
@@ -44,6 +49,14 @@ impl Fleet for Xds {
 
     fn accept(&self, tenant: &str, revision: u64) {
         Self::accept(self, tenant, revision);
+    }
+
+    fn is_fallback(&self, tenant: &str, revision: u64) -> bool {
+        Self::is_fallback(self, tenant, revision)
+    }
+
+    fn recall_fallback(&self, publication: &Publication) {
+        Self::recall_fallback(self, publication);
     }
 
     fn held_back(&self) -> Vec<Refusal> {

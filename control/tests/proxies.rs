@@ -120,6 +120,24 @@ impl Mesh {
         }
     }
 
+    /// The proxy that is sent a revision before the other one.
+    fn sent_first(&self, both: [Proxy; 2], revision: u64) -> (Proxy, Proxy) {
+        let sent = |node: &str| {
+            let answer = self.daemon.request("GET", &format!("/api/v1/proxies/{node}"), &[], b"");
+            answer.json[0]["sent"].as_u64() == Some(revision)
+        };
+        let deadline = Instant::now() + DEADLINE;
+        let [one, two] = both;
+        loop {
+            match (sent(&one.node), sent(&two.node)) {
+                (true, false) => return (one, two),
+                (false, true) => return (two, one),
+                (false, false) => assert!(Instant::now() < deadline, "nobody is sent revision {revision}"),
+                (true, true) => unreachable!("both are sent revision {revision}"),
+            }
+        }
+    }
+
     /// Waits until the first order is in a phase.
     #[track_caller]
     fn until_order(&self, phase: &str) {
@@ -300,8 +318,10 @@ fn one_proxy_is_shown_whole_and_an_unknown_one_with_the_nearest_name() {
 #[test]
 fn proxies_that_are_watched_in_a_pipe_are_told_as_they_change() {
     let mesh = Mesh::start();
-    let mut proxy = mesh.connect("web-1", "web", "retail");
-    let _other = mesh.connect("web-2", "web", "retail");
+    let mut first = mesh.connect("web-1", "web", "retail");
+    mesh.answer(&mut first, None);
+    let mut proxy = mesh.connect("web-2", "web", "retail");
+    mesh.until("web-1", "NOT-REPORTING");
     mesh.until("web-2", "STALE");
     let watch = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_graylane"));
@@ -313,19 +333,19 @@ fn proxies_that_are_watched_in_a_pipe_are_told_as_they_change() {
     let (mut json_child, mut pages) = watch(&["-o", "json"]);
     let (mut text_child, mut lines) = watch(&[]);
     let page: Value = serde_json::from_str(&pages.next().unwrap()).unwrap();
-    assert_eq!(page["counts"]["STALE"], 2);
+    assert_eq!(page["counts"]["STALE"], 1);
     let mut until_counts = || lines.by_ref().take_while(|line| !line.is_empty()).collect::<Vec<_>>();
     let first = until_counts();
-    assert!(first.len() == 4 && first[3] == "2 proxies: 2 STALE", "{first:?}");
+    assert!(first.len() == 4 && first[3] == "2 proxies: 1 NOT-REPORTING, 1 STALE", "{first:?}");
     mesh.answer(&mut proxy, None);
     let page: Value = serde_json::from_str(&pages.next().unwrap()).unwrap();
     assert_eq!(
-        (&page["proxies"][0]["state"], &page["counts"]["STALE"]),
-        (&json!("NOT-REPORTING"), &json!(1))
+        (&page["proxies"][1]["state"], &page["counts"]["STALE"]),
+        (&json!("NOT-REPORTING"), &json!(0))
     );
     let then = until_counts();
-    assert!(then.len() == 3 && then[1].starts_with(" web-1 "), "only what changed: {then:?}");
-    assert_eq!(then[2], "2 proxies: 1 NOT-REPORTING, 1 STALE");
+    assert!(then.len() == 3 && then[1].starts_with(" web-2 "), "only what changed: {then:?}");
+    assert_eq!(then[2], "2 proxies: 2 NOT-REPORTING");
     for child in [&mut json_child, &mut text_child] {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -358,28 +378,70 @@ fn proxies_that_are_watched_on_a_terminal_stay_in_their_place() {
     watching.wait().unwrap();
 }
 
+#[test]
+fn a_publish_reaches_one_proxy_first_and_all_others_when_its_filter_runs_it() {
+    let mesh = Mesh::start();
+    let mut both = ["one", "two"].map(|node| mesh.connect(node, "web", "retail"));
+    for proxy in &mut both {
+        mesh.answer(proxy, None);
+        mesh.report(&proxy.node, "graylane_revision", 1);
+        mesh.until(&proxy.node, "SYNCED");
+    }
+    mesh.daemon.json(&["order", "start", "loan-2026-11"], "");
+    let (mut canary, mut other) = mesh.sent_first(both, 2);
+    mesh.answer(&mut canary, None);
+    let deadline = Instant::now() + DEADLINE;
+    while mesh.until(&canary.node, "STALE")["acknowledged"] != 2 {
+        assert!(Instant::now() < deadline, "it acknowledges nothing");
+    }
+    // Longer than the daemon takes to look.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(mesh.until(&other.node, "STALE")["sent"], 1, "the canary does not run it yet");
+    mesh.report(&canary.node, "graylane_revision", 2);
+    mesh.answer(&mut other, None);
+    mesh.report(&other.node, "graylane_revision", 2);
+    mesh.until(&other.node, "SYNCED");
+
+    // What its filter cannot read is refused, though Envoy acknowledges it.
+    for proxy in [&canary, &other] {
+        mesh.report(&proxy.node, "graylane_config_rejected", 0);
+    }
+    mesh.daemon.json(&["order", "advance", "1"], "");
+    let (mut canary, other) = mesh.sent_first([canary, other], 3);
+    mesh.answer(&mut canary, None);
+    mesh.report(&canary.node, "graylane_config_rejected", 1);
+    mesh.until_order("Paused");
+    let order = mesh.daemon.json(&["order", "get", "1"], "");
+    let last = order["timeline"].as_array().unwrap().last().unwrap().clone();
+    let why = "its filter cannot read it, and runs revision 2";
+    assert_eq!(last["actor"]["reason"], format!("proxy {:?} refused revision 3: {why}", canary.node));
+    assert_eq!(mesh.until(&other.node, "STALE")["sent"], 2);
+}
+
 /// F24 and F25.
 #[test]
 fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tried_again() {
     let mesh = Mesh::start();
-    let (mut good, mut odd) = (mesh.connect("good", "web", "retail"), mesh.connect("odd", "web", "retail"));
-    mesh.answer(&mut good, None);
-    mesh.answer(&mut odd, None);
-    let before = mesh.until("odd", "NOT-REPORTING")["wanted"].as_u64().unwrap();
+    let mut both = ["one", "two"].map(|node| mesh.connect(node, "web", "retail"));
+    both.iter_mut().for_each(|proxy| mesh.answer(proxy, None));
+    let before = mesh.until("one", "NOT-REPORTING")["wanted"].as_u64().unwrap();
+    mesh.until("two", "NOT-REPORTING");
     mesh.daemon.json(&["order", "start", "loan-2026-11"], "");
+    let (mut odd, good) = mesh.sent_first(both, before + 1);
     mesh.answer(&mut odd, Some("no such file"));
     mesh.answer(&mut odd, None);
-    let stands = mesh.until("odd", "NACKED");
+    let stands = mesh.until(&odd.node, "NACKED");
     assert_eq!(
         (stands["acknowledged"].as_u64(), stands["wanted"].as_u64()),
         (Some(before), Some(before + 1))
     );
     mesh.until_order("Paused");
+    assert_eq!(mesh.until(&good.node, "STALE")["sent"], before, "the other one was not sent it");
     let order = mesh.daemon.json(&["order", "get", "1"], "");
     let last = order["timeline"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(
         last["actor"]["reason"],
-        format!("proxy \"odd\" refused revision {}: no such file", before + 1)
+        format!("proxy {:?} refused revision {}: no such file", odd.node, before + 1)
     );
     mesh.daemon.json(&["order", "resume", "1"], "");
     mesh.until_order("Paused");
@@ -391,7 +453,11 @@ fn what_one_proxy_refuses_stops_the_order_and_reaches_nobody_else_until_it_is_tr
     }
     let mesh = mesh.restart();
     let mut late = mesh.connect("late", "web", "retail");
-    mesh.until("late", "STALE");
+    mesh.answer(&mut late, None);
+    let deadline = Instant::now() + DEADLINE;
+    while mesh.until("late", "STALE")["acknowledged"] != before {
+        assert!(Instant::now() < deadline, "another daemon does not know what all accepted");
+    }
     mesh.daemon.json(&["rules", "retry", "--tenant", "retail", "--reason", "the file is there"], "");
     mesh.answer(&mut late, None);
     let stands = mesh.until("late", "NOT-REPORTING");

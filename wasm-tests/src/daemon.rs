@@ -23,6 +23,8 @@ pub struct Daemon {
     http: SocketAddr,
     xds: SocketAddr,
     filter: PathBuf,
+    /// What its configuration file says; none means that there is no file.
+    config: Option<String>,
     // None while it is killed.
     process: Option<Process>,
     folder: TempDir,
@@ -49,10 +51,19 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Starts the daemon with a configuration file.
+    pub fn start_with(config: &str) -> Result<Self> {
+        let mut daemon = Self::prepare()?;
+        daemon.config = Some(config.to_owned());
+        daemon.run()?;
+        Ok(daemon)
+    }
+
     /// Everything but the start: data folder and ports, for proxies that come before the daemon.
     pub fn prepare() -> Result<Self> {
         let (http, xds) = (free_address()?, free_address()?);
-        Ok(Self { http, xds, filter: places::filter()?, process: None, folder: TempDir::new()? })
+        let (filter, folder) = (places::filter()?, TempDir::new()?);
+        Ok(Self { http, xds, filter, config: None, process: None, folder })
     }
 
     /// Starts it, or starts it again, on the same data and the same ports.
@@ -61,6 +72,11 @@ impl Daemon {
         let mut command = Command::new(places::daemon()?);
         command.arg("serve").arg("--data").arg(self.data()).arg("--filter-wasm").arg(&self.filter);
         command.args(["--http", &self.http.to_string(), "--xds", &self.xds.to_string()]);
+        if let Some(config) = &self.config {
+            let file = self.folder.path().join("graylane.yaml");
+            fs::write(&file, config)?;
+            command.arg("--config").arg(file);
+        }
         let mut process =
             Process::start("graylane serve", &mut command, &self.folder.path().join("daemon.log"))?;
         let agent = agent();

@@ -57,7 +57,8 @@ impl Serve {
             tracing::warn!(http = %self.http, "everybody who reaches the API may do everything; see `graylane token`");
         }
         let store = RedbStore::open(&self.data)?;
-        let xds = Xds::new(FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() });
+        let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
+        let xds = Xds::new(settings, config.proxies().canary);
         let daemon =
             Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);

@@ -39,14 +39,17 @@ impl Draft<'_> {
                 .map_err(|source| ActionError::Rules { tenant: tenant.to_owned(), source })
         };
         let last_revision = last.as_ref().map_or(0, |last| last.revision);
+        let awaited = last.as_ref().filter(|_| self.is_awaiting).map_or(0, |last| last.proxies);
         let mut loaded = Daemon::load(tenant, encoded(last_revision + 1)?)?;
         let known = last.filter(|last| last.content_hash == loaded.content_hash());
         let is_known = known.is_some();
-        let proxies =
-            known.map_or_else(|| Convergence::of(tenant, 0, self.proxies).total, |known| known.proxies);
+        let (proxies, is_firm) = match known {
+            Some(known) => (known.proxies, known.is_firm),
+            None => (Convergence::of(tenant, 0, self.proxies).total.max(awaited), self.is_rescue),
+        };
         if !is_known {
             let (revision, content_hash) = (loaded.revision(), loaded.content_hash());
-            self.put(rules_key(tenant), &PublishedRecord { revision, content_hash, proxies })?;
+            self.put(rules_key(tenant), &PublishedRecord { revision, content_hash, proxies, is_firm })?;
         }
         let Some(entry) = self.state.tenants.get_mut(tenant).map(Arc::make_mut) else { return Ok(()) };
         if !is_known || entry.published.is_none() {
@@ -54,7 +57,7 @@ impl Draft<'_> {
                 loaded = Daemon::load(tenant, encoded(last_revision)?)?;
             }
             let bytes = Bytes::copy_from_slice(loaded.bytes());
-            entry.published = Some(Arc::new(Published { rules: loaded, bytes, proxies }));
+            entry.published = Some(Arc::new(Published { rules: loaded, bytes, proxies, is_firm }));
             self.has_new_rules = true;
         }
         Ok(())
@@ -71,6 +74,7 @@ impl State {
             revision: published.rules.revision(),
             content_hash: published.rules.content_hash(),
             proxies: published.proxies,
+            is_firm: published.is_firm,
         })
     }
 
@@ -83,6 +87,7 @@ impl State {
             revision: published.rules.revision(),
             rules: published.bytes.clone(),
             content_hash: published.rules.content_hash(),
+            is_firm: published.is_firm,
         };
         rules.map(publication).collect()
     }

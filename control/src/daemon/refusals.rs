@@ -1,7 +1,7 @@
 //! What proxies refused: it is sent to nobody any more, orders stop because of it, and somebody may say to try again.
 
 use crate::audit::{Deed, shown};
-use crate::daemon::state::{Draft, RefusalRecord, State, TenantState, refusal_key};
+use crate::daemon::state::{Draft, Published, RefusalRecord, State, refusal_key};
 use crate::daemon::{ActionError, Daemon, Done, Terms};
 use graylane_order::{Actor, Event, Order, Phase};
 use graylane_xds::{ProxyStatus, Refusal};
@@ -45,13 +45,11 @@ impl Daemon {
         after: &State,
         proxies: &[ProxyStatus],
     ) -> Vec<(String, u64)> {
-        let accepted = |(tenant, entry): (&String, &Arc<TenantState>)| {
-            let (last, next) = (entry.published.as_ref()?, after.tenants.get(tenant)?.published.as_ref()?);
-            let is_replaced = !Arc::ptr_eq(last, next);
-            let convergence = is_replaced.then(|| self.convergence(before, tenant, proxies))?;
-            convergence.is_complete().then(|| (tenant.clone(), convergence.wanted))
+        let accepted = |(tenant, _): (String, Arc<Published>)| {
+            let convergence = self.convergence(before, &tenant, proxies);
+            convergence.is_complete().then_some((tenant, convergence.wanted))
         };
-        before.tenants.iter().filter_map(accepted).collect()
+        before.replaced_by(after).into_iter().filter_map(accepted).collect()
     }
 
     /// Writes down what is held back, and stops the orders of the tenant that would go forward.

@@ -60,6 +60,8 @@ pub(crate) struct TenantState {
     pub(crate) freeze: Option<Arc<Freeze>>,
     /// What its proxies refused, by the hash of the content.
     pub(crate) refusals: BTreeMap<u64, Arc<RefusalRecord>>,
+    /// What proxies get while the rules that they should run are tried or held back.
+    pub(crate) fallback: Option<Arc<FallbackRecord>>,
     /// The rules that proxies should run.
     pub(crate) published: Option<Arc<Published>>,
 }
@@ -102,6 +104,8 @@ pub(crate) struct Published {
     pub(crate) bytes: Bytes,
     /// How many proxies were there when it was published: as many are waited for after a restart.
     pub(crate) proxies: usize,
+    /// Whether it takes people back, so that it goes to everybody at once.
+    pub(crate) is_firm: bool,
 }
 
 /// What the store keeps of a published rule set; the rest is compiled again.
@@ -111,6 +115,18 @@ pub(crate) struct PublishedRecord {
     pub(crate) revision: u64,
     pub(crate) content_hash: u64,
     pub(crate) proxies: usize,
+    #[serde(default, rename = "firm", skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_firm: bool,
+}
+
+/// What proxies get while newer rules are tried or held back: it did well.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FallbackRecord {
+    pub(crate) revision: u64,
+    pub(crate) content_hash: u64,
+    /// SHA-256 of its bytes, which are a blob.
+    pub(crate) hash: String,
 }
 
 /// What a proxy refused, and nobody is sent since.
@@ -130,6 +146,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) state: State,
     /// What the proxies did when the change began.
     pub(crate) proxies: &'a [ProxyStatus],
+    /// Whether proxies that were there before the start are still waited for.
+    pub(crate) is_awaiting: bool,
     /// When the change began.
     pub(crate) now: Timestamp,
     known: &'a Known,
@@ -175,7 +193,7 @@ impl Known {
             self.state = state;
             return Ok(());
         }
-        txn.blob_deletes = state.forget_ids();
+        txn.blob_deletes.extend(state.forget_ids());
         txn.epoch = self.epoch;
         let keys = txn.puts.iter().map(|(key, _)| key).chain(&txn.deletes);
         txn.expects = keys.map(|key| (key.clone(), self.version_by_key.get(key).copied())).collect();
@@ -234,6 +252,7 @@ impl TenantState {
             baselines: BTreeMap::new(),
             freeze: None,
             refusals: BTreeMap::new(),
+            fallback: None,
             published: None,
         }
     }
@@ -257,10 +276,25 @@ pub(crate) struct Drafted {
 // === impl Draft ===
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], now: Timestamp) -> Self {
+    pub(crate) fn new(
+        known: &'a Known,
+        proxies: &'a [ProxyStatus],
+        is_awaiting: bool,
+        now: Timestamp,
+    ) -> Self {
         let state = known.state.clone();
         let txn = Transaction::default();
-        Self { state, proxies, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
+        Self {
+            state,
+            proxies,
+            is_awaiting,
+            now,
+            known,
+            txn,
+            kept: None,
+            has_new_rules: false,
+            is_rescue: false,
+        }
     }
 
     /// The version of a value before this change.
@@ -313,6 +347,11 @@ impl<'a> Draft<'a> {
     /// Deletes a value.
     pub(crate) fn delete(&mut self, key: String) {
         self.txn.deletes.push(key);
+    }
+
+    /// Forgets a content.
+    pub(crate) fn delete_blob(&mut self, hash: String) {
+        self.txn.blob_deletes.push(hash);
     }
 
     /// Keeps a content under its hash.
@@ -376,6 +415,11 @@ pub(crate) fn freeze_key(tenant: &str) -> String {
 /// The key of a content that a proxy refused.
 pub(crate) fn refusal_key(tenant: &str, content: u64) -> String {
     format!("refusal/{tenant}/{content:016x}")
+}
+
+/// The key of what a tenant's proxies fall back on.
+pub(crate) fn fallback_key(tenant: &str) -> String {
+    format!("fallback/{tenant}")
 }
 
 /// The key of what was published last for a tenant.

@@ -149,7 +149,7 @@ impl SimFleet {
 }
 
 impl Fleet for SimFleet {
-    fn prepare(&self, publications: &[Publication], _is_firm: bool) -> Result<Publish<'_>, PublishError> {
+    fn prepare(&self, publications: &[Publication]) -> Result<Publish<'_>, PublishError> {
         let publications = publications.to_vec();
         Ok(Box::new(move || {
             let mut state = self.state();
@@ -165,6 +165,12 @@ impl Fleet for SimFleet {
 
     /// What is sent in place of what was refused is another matter than that orders stop.
     fn accept(&self, _tenant: &str, _revision: u64) {}
+
+    fn is_fallback(&self, _tenant: &str, _revision: u64) -> bool {
+        false
+    }
+
+    fn recall_fallback(&self, _publication: &Publication) {}
 
     fn held_back(&self) -> Vec<Refusal> {
         let state = self.state();
@@ -221,7 +227,11 @@ impl State {
             None if is_start && rules.to_rule_set().services.is_empty() => 0,
             // The daemon before wrote it down, and was gone before it could publish it.
             _ if is_start => self.counted_before.get(tenant.as_str()).copied().unwrap_or_default(),
-            _ => self.counted(&tenant).count(),
+            // Who is not back yet is waited for still.
+            last => {
+                let awaited = last.filter(|_| self.awaits()).map_or(0, |last| last.proxies);
+                self.counted(&tenant).count().max(awaited)
+            }
         };
         self.by_tenant.insert(tenant, Release { rules, publication, proxies, is_out: true });
     }

@@ -24,7 +24,7 @@ use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES};
 use crate::outbound::Outbound;
 use crate::proxies::{Peer, Proxies, StreamId};
 use crate::server::Gate;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Outgoing, Output, Protocol, Stream, World};
@@ -205,6 +205,7 @@ impl<S: Stream> Driver<S> {
     }
 
     fn hear(&mut self, request: S::Request) -> Result<Output, Status> {
+        self.volunteer(&request);
         let snapshot = self.context.snapshots.current();
         let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
         let output = self.stream.on_request(request, &world).map_err(|refusal| {
@@ -213,6 +214,15 @@ impl<S: Stream> Driver<S> {
         })?;
         self.meet();
         Ok(output)
+    }
+
+    /// Lets the first that comes try what nobody tries.
+    fn volunteer(&self, request: &S::Request) {
+        let (node, names) = S::asks(request);
+        let known = self.stream.identity().map(|identity| &identity.node);
+        if let Some(node) = known.or(node.map(|node| &node.id)) {
+            names.iter().for_each(|name| self.context.snapshots.volunteer(name, node, Instant::now()));
+        }
     }
 
     /// Learns from the first message who is there.
@@ -232,11 +242,13 @@ impl<S: Stream> Driver<S> {
 
     fn take_rejections(&self, peer: &Peer, events: &[Event]) {
         for event in events {
-            if let Event::Rejected { resource, version, message } = event {
-                let node = &peer.identity.node;
-                tracing::warn!(%node, %resource, %version, ?message, "proxy rejected its configuration");
-                if self.context.proxies.is_in_good_standing(peer, resource) {
-                    self.context.snapshots.refuse(resource, *version, node, message);
+            if let Event::Rejected { resource: name, version, content, message } = event {
+                let (node, version, content) = (&peer.identity.node, *version, *content);
+                tracing::warn!(%node, resource = %name, %version, ?message, "proxy rejected its configuration");
+                let rejection = Rejection { name, version, content, node, message };
+                match self.context.proxies.is_in_good_standing(peer, name) {
+                    true => self.context.snapshots.refuse(rejection),
+                    false => self.context.snapshots.doubt(rejection),
                 }
             }
         }

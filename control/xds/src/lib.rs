@@ -4,19 +4,25 @@
 //! (`stream`) are sans-io: a message in, at most one message out, and events for the table of proxies. Only `server` and
 //! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource, only `wire` the responses around it. Rules are opaque bytes here, and no wall clock is read.
 
+mod canary;
 mod discovery;
 mod ecds;
 pub mod limits;
 mod metrics_service;
 mod outbound;
 mod proxies;
+mod refusals;
+mod resource;
 mod server;
 mod snapshot;
 mod stream;
+mod version;
 mod wire;
 
+pub use canary::CanaryShare;
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use proxies::{Nack, ProxyStatus};
+pub use refusals::Refusal;
+pub use resource::{Publication, PublishError};
 pub use server::{Prepared, ServeError, Xds};
-pub use snapshot::{Publication, PublishError, Refusal};
 pub use stream::Protocol;

@@ -34,6 +34,15 @@ pub const MAX_REJECTED: usize = 64;
 /// Contents that are remembered as refused, of all tenants. The oldest is forgotten first, and would be refused again.
 pub const MAX_REFUSALS: usize = 1024;
 
+/// How long a canary that does not answer is waited for. Then another one takes its place; Envoy's longest back-off is as long.
+pub const CANARY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often trials are looked at though no proxy moved, because patience ends.
+pub const TRIAL_TICK: Duration = Duration::from_secs(1);
+
+/// The least time between two looks at trials, so that ten thousand acknowledgements are not ten thousand looks.
+pub const TRIAL_PAUSE: Duration = Duration::from_millis(20);
+
 /// Bytes kept of the reason that a proxy gives for a rejection. The rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 1024;
 

@@ -9,8 +9,9 @@ use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamM
 use envoy_types::pb::io::prometheus::client::MetricFamily;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::proxies::{FilterReport, Proxies};
+use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::server::Gate;
+use crate::snapshot::Snapshots;
 use crate::stream::{Identity, Refusal};
 
 /// The gauge of the revision that the filter runs.
@@ -22,6 +23,7 @@ const REJECTED_GAUGE: &str = "graylane_config_rejected";
 /// Reads metrics streams into the table of proxies.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) proxies: Arc<Proxies>,
     pub(crate) gate: Gate,
 }
@@ -49,9 +51,20 @@ impl MetricsService for Metrics {
             };
             let report = read(&message.envoy_metrics);
             if report != FilterReport::default() {
-                self.proxies.report(node, report, Instant::now());
+                self.take(node, report);
             }
         }
+    }
+}
+
+impl Metrics {
+    /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
+    fn take(&self, node: &str, report: FilterReport) {
+        let unreadable = self.proxies.report(node, report, Instant::now());
+        let Some(Unreadable { resource, version, runs }) = unreadable else { return };
+        tracing::warn!(%node, %resource, %version, runs, "filter cannot read its configuration");
+        let message = format!("its filter cannot read it, and runs revision {runs}");
+        self.snapshots.refuse_wanted(&resource, version, node, &message);
     }
 }
 

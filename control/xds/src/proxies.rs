@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::canary::Candidate;
 use crate::ecds;
 use crate::limits::MAX_PROXIES;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Fleet, Snapshot};
 use crate::stream::{Event, History, Identity, Protocol};
-use table::{Entry, Link, Table};
+use crate::version::Version;
+use table::{Entry, Link, Reported, Table};
 
 /// What is known of one proxy and one of its resources.
 ///
@@ -69,6 +71,15 @@ pub struct Nack {
 pub(crate) struct FilterReport {
     pub(crate) revision: Option<u64>,
     pub(crate) rejected_config: Option<bool>,
+}
+
+/// What a proxy acknowledged and its filter cannot read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) resource: String,
+    pub(crate) version: Version,
+    /// The revision that the filter runs on with.
+    pub(crate) runs: u64,
 }
 
 /// Names a stream in this process.
@@ -152,10 +163,12 @@ impl Proxies {
         self.ring_if(changed);
     }
 
-    /// Takes what the filter of a node reports. Ignored while the node has no stream here; the next report will do.
-    pub(crate) fn report(&self, node: &str, report: FilterReport, now: Instant) {
-        let changed = self.table().report(node, report, now);
+    /// Takes what the filter of a node reports. Ignored while the node has no stream here; the next report will do. Gives what the
+    /// filter says for the first time that it cannot read.
+    pub(crate) fn report(&self, node: &str, report: FilterReport, now: Instant) -> Option<Unreadable> {
+        let Reported { changed, unreadable } = self.table().report(node, report, now);
         self.ring_if(changed);
+        unreadable
     }
 
     /// Everything that is known, sorted by node, then resource.
@@ -183,13 +196,35 @@ impl History for Proxies {
     }
 }
 
+impl Fleet for Proxies {
+    fn candidates(&self, resource: &str) -> Vec<Candidate> {
+        let table = self.table();
+        let candidate = |(node, by_resource): (&String, &BTreeMap<String, Entry>)| {
+            let entry = by_resource.get(resource).filter(|entry| entry.down_since().is_none())?;
+            Some(Candidate {
+                node: node.clone(),
+                acknowledged: entry.acknowledged,
+                applied: entry.report.revision.filter(|_| is_sole(by_resource)),
+                rejected_config: entry.report.rejected_config.unwrap_or_default(),
+                refused: entry.last_error.as_ref().map(|nack| nack.revision),
+            })
+        };
+        table.iter().filter_map(candidate).collect()
+    }
+}
+
+/// Whether a node's report can be of one resource only.
+fn is_sole(by_resource: &BTreeMap<String, Entry>) -> bool {
+    by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1
+}
+
 fn statuses(
     node: &str,
     by_resource: &BTreeMap<String, Entry>,
     snapshot: &Snapshot,
     now: Instant,
 ) -> Vec<ProxyStatus> {
-    let sole = by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1;
+    let sole = is_sole(by_resource);
     let status = |(resource, entry): (&String, &Entry)| {
         let wanted = snapshot.wanted(resource).map(|published| published.version);
         let connected_for = match entry.link {

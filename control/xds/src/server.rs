@@ -10,15 +10,18 @@ use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
+use crate::canary::CanaryShare;
 use crate::discovery::{Ads, Discovery, Ecds};
 use crate::ecds::FilterSettings;
 use crate::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS, MAX_STREAMS_PER_CONNECTION,
-    SHUTDOWN_GRACE,
+    SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_TICK,
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
-use crate::snapshot::{Encoded, Publication, PublishError, Refusal, Snapshots};
+use crate::refusals::Refusal;
+use crate::resource::{Publication, PublishError};
+use crate::snapshot::{Encoded, Snapshots};
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
@@ -46,27 +49,25 @@ pub(crate) struct Gate {
 // === impl Xds ===
 
 impl Xds {
-    /// A server with nothing published.
-    pub fn new(settings: FilterSettings) -> Self {
-        Self { snapshots: Arc::new(Snapshots::new(settings)), proxies: Arc::new(Proxies::new()) }
+    /// A server with nothing published. What it publishes, a `share` of the proxies tries first.
+    pub fn new(settings: FilterSettings, share: CanaryShare) -> Self {
+        Self { snapshots: Arc::new(Snapshots::new(settings, share)), proxies: Arc::new(Proxies::new()) }
     }
 
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
     /// what is new.
     ///
-    /// What is new among them and `is_firm` goes to everybody, whoever refuses it.
-    ///
     /// # Errors
     /// Any publication that [`PublishError`] names.
-    pub fn prepare(&self, publications: &[Publication], is_firm: bool) -> Result<Prepared, PublishError> {
-        self.snapshots.prepare(publications, is_firm).map(Prepared)
+    pub fn prepare(&self, publications: &[Publication]) -> Result<Prepared, PublishError> {
+        self.snapshots.prepare(publications).map(Prepared)
     }
 
     /// Replaces everything published by exactly what was prepared, for all streams at once; a proxy is sent only what changed
     /// for it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. One publisher has to
     /// prepare and publish by turns: of two that were prepared at once, the later one wins whole.
     pub fn publish(&self, Prepared(encoded): Prepared) {
-        self.snapshots.swap(encoded);
+        self.snapshots.swap(encoded, &*self.proxies, Instant::now());
     }
 
     /// Takes in that every proxy of a tenant accepted the revision that is wanted: this is what proxies get when one refuses
@@ -84,6 +85,17 @@ impl Xds {
     /// Forgets what was refused of a tenant, so that it is sent when it is published again under another revision.
     pub fn forgive(&self, tenant: &str) {
         self.snapshots.forgive(tenant);
+    }
+
+    /// Whether a later revision of a tenant falls back on this one, while it is on trial or held back.
+    pub fn is_fallback(&self, tenant: &str, revision: u64) -> bool {
+        self.snapshots.is_fallback(tenant, revision)
+    }
+
+    /// Remembers what did well before this process began: proxies get it while the first rules of its tenant that are published
+    /// are on trial or held back. Call it before anything is published.
+    pub fn recall_fallback(&self, publication: &Publication) {
+        self.snapshots.recall_fallback(publication);
     }
 
     /// Remembers what a proxy refused before this process began. Call it before anything is published.
@@ -117,6 +129,7 @@ impl Xds {
         let gate = Gate { places: Arc::new(Semaphore::new(MAX_STREAMS)), closing };
         let router = self.router(&gate).await;
         let serving = router.serve_with_incoming_shutdown(incoming, async move { gate.closed().await });
+        let follow_trials = self.clone().follow_trials();
         let grace = async move {
             shutdown.await;
             close.send_replace(true);
@@ -124,7 +137,19 @@ impl Xds {
         };
         tokio::select! {
             served = serving => Ok(served?),
+            () = follow_trials => Ok(()),
             () = grace => Ok(()),
+        }
+    }
+
+    /// Goes on with trials as proxies answer, and never ends.
+    async fn follow_trials(self) {
+        let mut changes = self.proxies.changes();
+        loop {
+            // The sender is this server's own, so only time or a change ends this.
+            let _ = tokio::time::timeout(TRIAL_TICK, changes.changed()).await;
+            self.snapshots.follow_trials(&*self.proxies, Instant::now());
+            tokio::time::sleep(TRIAL_PAUSE).await;
         }
     }
 
@@ -134,8 +159,11 @@ impl Xds {
             proxies: self.proxies.clone(),
             gate: gate.clone(),
         };
-        let metrics =
-            MetricsServiceServer::new(Metrics { proxies: self.proxies.clone(), gate: gate.clone() });
+        let metrics = MetricsServiceServer::new(Metrics {
+            snapshots: self.snapshots.clone(),
+            proxies: self.proxies.clone(),
+            gate: gate.clone(),
+        });
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<Ecds>().await;
         reporter.set_serving::<Ads>().await;

@@ -1,115 +1,43 @@
-//! What is published: one immutable set of resources, and the bell that says there is a new one.
+//! What is published: one immutable set of resources, who is sent which, and the bell that says there is something new.
 
-use std::collections::btree_map;
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use crate::canary::{self, CanaryShare, Candidate, Group, Verdict};
 use crate::ecds::{self, FilterSettings};
-use crate::limits::{MAX_REFUSALS, MAX_RULES_BYTES, MAX_TENANT_BYTES, MAX_TENANTS};
-
-/// One tenant's rule set as published.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// The tenant, whose resource is `graylane.v1.<tenant>`. 1 to 128 bytes without spaces or control characters.
-    pub tenant: String,
-    /// The number of the rule set. Other content needs another number.
-    pub revision: u64,
-    /// The rule set, opaque to this crate. At most 16 MiB.
-    pub rules: Bytes,
-    /// The hash of what the rules say, without their revision: by it they are known again under another one.
-    pub content_hash: u64,
-}
-
-/// Rules that a proxy refused, and that are sent to nobody since.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Whose rules.
-    pub tenant: String,
-    /// Under which number.
-    pub revision: u64,
-    /// The hash of all that was sent but the revision: the rules, and the settings of the filter.
-    pub content: u64,
-    /// The proxy's `node.id`.
-    pub node: String,
-    /// Why, in the proxy's words, cut off at 1 KiB.
-    pub message: String,
-}
-
-/// Why a publish was refused. Nothing of it was published then.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PublishError {
-    /// The rules of one tenant are too large to send.
-    #[error(
-        "rules of tenant {tenant:?} are {bytes} bytes, the limit is {MAX_RULES_BYTES}; use fewer ids or broader scopes"
-    )]
-    TooLarge {
-        /// Whose rules.
-        tenant: String,
-        /// How many bytes they have.
-        bytes: usize,
-    },
-    /// A tenant's name cannot be part of a resource name.
-    #[error(
-        "tenant {0:?} is no name for a resource; use 1 to {MAX_TENANT_BYTES} bytes without spaces or control characters"
-    )]
-    BadTenant(String),
-    /// A tenant occurs more than once.
-    #[error("tenant {0:?} is published twice; publish one rule set for each tenant")]
-    Twice(String),
-    /// The revision is already out with other rules, so an acknowledgement of it would say nothing.
-    #[error(
-        "revision {revision} of tenant {tenant:?} is published with other rules; give new rules a new revision"
-    )]
-    RevisionReused {
-        /// Whose rules.
-        tenant: String,
-        /// The revision that is taken.
-        revision: u64,
-    },
-    /// More tenants than a snapshot may hold.
-    #[error("{0} tenants are published, the limit is {MAX_TENANTS}; run another daemon for the rest")]
-    TooMany(usize),
-}
-
-/// The version of a resource: its revision, and the hash of its bytes. Equal content has an equal version on every replica and
-/// after every restart, so a proxy that reconnects is not sent what it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) revision: u64,
-    pub(crate) digest: u64,
-}
-
-/// One resource, ready to send.
-#[derive(Debug)]
-pub(crate) struct Resource {
-    pub(crate) name: String,
-    pub(crate) version: Version,
-    /// The `Any` as it travels, in memory once for all streams.
-    pub(crate) body: Bytes,
-    /// The hash of all but the revision.
-    content: u64,
-    /// What the body was built from, so that a publish reuses what did not change.
-    rules: Bytes,
-}
+use crate::limits::{MAX_REFUSALS, MAX_TENANTS};
+use crate::refusals::{Refusal, Refusals};
+use crate::resource::{Publication, PublishError, Resource};
+use crate::version::Version;
 
 /// What is there for one name.
 #[derive(Clone, Debug)]
-struct Offer {
-    wanted: Arc<Resource>,
-    /// What all proxies accepted last, which may be what is wanted.
-    accepted: Option<Arc<Resource>>,
-    /// Whether what is wanted goes to everybody, whoever refuses it: it takes people back.
-    is_firm: bool,
-    /// Why what is wanted is held back.
-    refusal: Option<Arc<Refusal>>,
+pub(crate) struct Offer {
+    pub(crate) wanted: Arc<Resource>,
+    /// What was there before and did well: it is sent to whoever may not have what is wanted.
+    pub(crate) fallback: Option<Arc<Resource>>,
+    pub(crate) standing: Standing,
+}
+
+/// How far what is wanted is trusted.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// Its canary group alone is sent it.
+    Trial(Group),
+    /// Everybody is sent it, with no trial before.
+    Open,
+    /// Everybody is sent it, because its canary group applied it, or because it says what the one before said.
+    Proven,
+    /// Everybody is sent it, whoever refuses it: it takes people back.
+    Firm,
+    /// All proxies accepted it. Who refuses it now is odd himself.
+    Accepted,
+    /// Nobody is sent it any more.
+    HeldBack(Arc<Refusal>),
 }
 
 /// All resources of one publish. Never changes; a publish makes another one.
@@ -118,89 +46,92 @@ pub(crate) struct Snapshot {
     by_name: BTreeMap<String, Offer>,
 }
 
-/// Resources that are ready to be published.
+/// Resources that are ready to be published, by name.
 #[derive(Debug)]
-pub(crate) struct Encoded {
-    by_name: BTreeMap<String, Arc<Resource>>,
-    /// Whether what is new among them goes to everybody, whoever refuses it.
-    is_firm: bool,
+pub(crate) struct Encoded(BTreeMap<String, Arc<Resource>>);
+
+/// What a proxy refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rejection<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: Version,
+    /// The hash of all but the revision.
+    pub(crate) content: u64,
+    pub(crate) node: &'a str,
+    pub(crate) message: &'a str,
 }
 
 /// The current snapshot, and a bell that rings when it is replaced.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     settings: FilterSettings,
+    share: CanaryShare,
     current: ArcSwap<Snapshot>,
-    /// What proxies refused, oldest first. Whoever replaces the snapshot holds it.
-    refusals: Mutex<VecDeque<Arc<Refusal>>>,
+    /// Whoever replaces the snapshot holds it.
+    past: Mutex<Past>,
     bell: watch::Sender<()>,
 }
 
-// === impl Version ===
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{:016x}", self.revision, self.digest)
-    }
+/// What is known beside the snapshot.
+#[derive(Debug, Default)]
+struct Past {
+    refusals: Refusals,
+    /// What proxies get while the first rules that this process publishes are on trial or held back, by resource name.
+    fallbacks: BTreeMap<String, Arc<Resource>>,
+    /// Who of those that never accepted anything refused which content of a tenant on trial.
+    doubts: VecDeque<(String, u64, String)>,
 }
 
-impl FromStr for Version {
-    type Err = ();
-
-    /// Reads what [`fmt::Display`] wrote, with or without a mark behind it. Proxies send it back to us, so anything may stand
-    /// there.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let text = unmarked(text);
-        let (revision, digest) = text.split_once('-').ok_or(())?;
-        let version = Self {
-            revision: revision.parse().map_err(|_| ())?,
-            digest: u64::from_str_radix(digest, 16).map_err(|_| ())?,
-        };
-        if version.to_string() == text { Ok(version) } else { Err(()) }
-    }
-}
-
-// === impl Resource ===
-
-impl Resource {
-    fn new(publication: &Publication, settings: &FilterSettings) -> Self {
-        let name = ecds::resource_name(&publication.tenant);
-        let body = ecds::encode(&name, settings, &publication.rules);
-        let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
-        let without_rules = ecds::encode(&name, settings, &Bytes::new());
-        let content = digest(&[&without_rules.value, &publication.content_hash.to_le_bytes()]);
-        let body = Bytes::from(body.encode_to_vec());
-        Self { name, version, body, content, rules: publication.rules.clone() }
-    }
-
-    fn tenant(&self) -> &str {
-        ecds::tenant_of(&self.name)
-    }
-
-    fn is_refused_by(&self, refusal: &Refusal) -> bool {
-        self.tenant() == refusal.tenant && self.content == refusal.content
-    }
+/// What a trial may know of the proxies.
+pub(crate) trait Fleet {
+    /// Those that are connected and ask for a resource.
+    fn candidates(&self, resource: &str) -> Vec<Candidate>;
 }
 
 // === impl Offer ===
 
 impl Offer {
-    /// What is sent to whoever lacks it.
-    fn served(&self) -> Option<&Arc<Resource>> {
-        match self.refusal {
-            Some(_) => self.accepted.as_ref(),
-            None => Some(&self.wanted),
+    /// What is sent to a node that lacks it.
+    fn served(&self, node: &str) -> Option<&Arc<Resource>> {
+        match &self.standing {
+            Standing::HeldBack(_) => self.fallback.as_ref(),
+            Standing::Trial(group) if !group.contains(node) => self.fallback.as_ref(),
+            _ => Some(&self.wanted),
         }
+    }
+
+    /// What the next one falls back on.
+    fn proven(&self) -> Option<&Arc<Resource>> {
+        match self.standing {
+            Standing::Proven | Standing::Firm | Standing::Accepted => Some(&self.wanted),
+            Standing::Trial(_) | Standing::Open | Standing::HeldBack(_) => self.fallback.as_ref(),
+        }
+    }
+
+    fn is_untried(&self) -> bool {
+        matches!(&self.standing, Standing::Trial(group) if group.is_empty())
+    }
+
+    /// Who tries what is wanted.
+    fn group(&self) -> Group {
+        match &self.standing {
+            Standing::Trial(group) => group.clone(),
+            _ => Group::default(),
+        }
+    }
+
+    /// Whether the fallback says the same.
+    fn says_nothing_new(&self) -> bool {
+        self.fallback.as_ref().is_some_and(|fallback| fallback.content == self.wanted.content)
     }
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The resource that is sent for that name, if there is one: what is wanted, or what all proxies accepted last while that
-    /// is held back.
-    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(name)?.served()
+    /// The resource that is sent to that node under that name, if there is one.
+    pub(crate) fn served(&self, name: &str, node: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(name)?.served(node)
     }
 
     /// The resource that proxies should have under that name, if it is published.
@@ -208,11 +139,18 @@ impl Snapshot {
         Some(&self.by_name.get(name)?.wanted)
     }
 
+    /// What is on trial, and by whom.
+    pub(crate) fn trials(&self) -> impl Iterator<Item = (&Arc<Resource>, &Group)> {
+        self.by_name.values().filter_map(|offer| match &offer.standing {
+            Standing::Trial(group) => Some((&offer.wanted, group)),
+            _ => None,
+        })
+    }
+
     /// What a publish puts in place, sharing with this snapshot what stays the same.
     fn encode(
         &self,
         publications: &[Publication],
-        is_firm: bool,
         settings: &FilterSettings,
     ) -> Result<Encoded, PublishError> {
         if publications.len() > MAX_TENANTS {
@@ -220,7 +158,7 @@ impl Snapshot {
         }
         let mut by_name = BTreeMap::new();
         for publication in publications {
-            check(publication)?;
+            publication.check()?;
             let resource = self.reuse(publication)?;
             let resource = resource.unwrap_or_else(|| Arc::new(Resource::new(publication, settings)));
             match by_name.entry(resource.name.clone()) {
@@ -228,7 +166,7 @@ impl Snapshot {
                 btree_map::Entry::Vacant(place) => place.insert(resource),
             };
         }
-        Ok(Encoded { by_name, is_firm })
+        Ok(Encoded(by_name))
     }
 
     fn reuse(&self, publication: &Publication) -> Result<Option<Arc<Resource>>, PublishError> {
@@ -244,51 +182,57 @@ impl Snapshot {
     }
 
     /// The snapshot after a publish.
-    fn next(&self, encoded: Encoded, refusals: &VecDeque<Arc<Refusal>>) -> Self {
-        let Encoded { by_name, is_firm } = encoded;
+    fn next(
+        &self,
+        encoded: Encoded,
+        past: &mut Past,
+        trial: impl Fn(&Resource, Group) -> Option<Group>,
+    ) -> Self {
         let offer = |(name, wanted): (String, Arc<Resource>)| {
             let before = self.by_name.get(&name);
             if let Some(same) = before.filter(|before| before.wanted.version == wanted.version) {
                 return (name, same.clone());
             }
-            let accepted = before.and_then(|offer| offer.accepted.clone());
-            let known = refusals.iter().find(|refusal| !is_firm && wanted.is_refused_by(refusal));
-            let under =
-                |refusal: &Arc<Refusal>| Refusal { revision: wanted.version.revision, ..(**refusal).clone() };
-            let refusal = known.map(|refusal| Arc::new(under(refusal)));
-            (name, Offer { wanted, accepted, is_firm, refusal })
+            let fallback = match before {
+                Some(before) => before.proven().cloned(),
+                None => past.fallbacks.remove(&name),
+            };
+            let mut offer = Offer { wanted, fallback, standing: Standing::Firm };
+            if !offer.wanted.is_firm {
+                offer.standing = match past.refusals.against(&offer.wanted) {
+                    Some(refusal) => Standing::HeldBack(refusal),
+                    None if offer.says_nothing_new() => Standing::Proven,
+                    // Who tries the one before tries this one, too: no more proxies than needed see what nobody knows yet.
+                    None => {
+                        let group = trial(&offer.wanted, before.map(Offer::group).unwrap_or_default());
+                        group.map_or(Standing::Open, Standing::Trial)
+                    }
+                };
+            }
+            (name, offer)
         };
-        Self { by_name: by_name.into_iter().map(offer).collect() }
+        Self { by_name: encoded.0.into_iter().map(offer).collect() }
     }
 
-    /// The snapshot with another offer for a name.
-    fn with(&self, name: &str, offer: Offer) -> Self {
+    /// The snapshot in which what is wanted under a name stands otherwise.
+    fn with(&self, name: &str, standing: Standing) -> Self {
         let mut by_name = self.by_name.clone();
-        by_name.insert(name.to_owned(), offer);
+        if let Some(offer) = by_name.get_mut(name) {
+            offer.standing = standing;
+        }
         Self { by_name }
     }
-}
-
-fn check(publication: &Publication) -> Result<(), PublishError> {
-    let Publication { tenant, rules, .. } = publication;
-    let odd = |c: char| c.is_control() || c.is_whitespace();
-    if tenant.is_empty() || tenant.len() > MAX_TENANT_BYTES || tenant.contains(odd) {
-        return Err(PublishError::BadTenant(tenant.clone()));
-    }
-    if rules.len() > MAX_RULES_BYTES {
-        return Err(PublishError::TooLarge { tenant: tenant.clone(), bytes: rules.len() });
-    }
-    Ok(())
 }
 
 // === impl Snapshots ===
 
 impl Snapshots {
-    pub(crate) fn new(settings: FilterSettings) -> Self {
+    pub(crate) fn new(settings: FilterSettings, share: CanaryShare) -> Self {
         Self {
             settings,
+            share,
             current: ArcSwap::default(),
-            refusals: Mutex::default(),
+            past: Mutex::default(),
             bell: watch::Sender::new(()),
         }
     }
@@ -298,84 +242,184 @@ impl Snapshots {
         self.current.load_full()
     }
 
-    /// A receiver that wakes at every publish after this call.
+    /// A receiver that wakes when somebody may be sent something else.
     pub(crate) fn bell(&self) -> watch::Receiver<()> {
         self.bell.subscribe()
     }
 
     /// Makes exactly these publications ready. Nothing is published yet.
-    pub(crate) fn prepare(
-        &self,
-        publications: &[Publication],
-        is_firm: bool,
-    ) -> Result<Encoded, PublishError> {
-        self.current().encode(publications, is_firm, &self.settings)
+    pub(crate) fn prepare(&self, publications: &[Publication]) -> Result<Encoded, PublishError> {
+        self.current().encode(publications, &self.settings)
     }
 
     /// Puts what was prepared in place of everything.
-    pub(crate) fn swap(&self, encoded: Encoded) {
-        let refusals = self.refusals();
-        self.replace(self.current().next(encoded, &refusals));
+    pub(crate) fn swap(&self, encoded: Encoded, fleet: &impl Fleet, now: Instant) {
+        let trial = |wanted: &Resource, before: Group| {
+            if self.share == CanaryShare::ALL {
+                return None;
+            }
+            let group = before.anew(now);
+            match self.judge(wanted, &group, fleet, now) {
+                Verdict::Enlist(group) => Some(group),
+                Verdict::Wait | Verdict::Release => Some(group),
+            }
+        };
+        let mut past = self.past();
+        self.replace(self.current().next(encoded, &mut past, trial));
+    }
+
+    /// Lets the first node that comes try what nobody tries yet, so that it need not wait for the next look.
+    pub(crate) fn volunteer(&self, name: &str, node: &str, now: Instant) {
+        let is_untried = |snapshot: &Snapshot| snapshot.by_name.get(name).is_some_and(Offer::is_untried);
+        if !is_untried(&self.current()) {
+            return;
+        }
+        let _turn = self.past();
+        let current = self.current();
+        if is_untried(&current) {
+            let group = Group::default().with(std::iter::once(node), now);
+            // Only the node itself is sent anything else by it, and it is asking.
+            self.current.store(Arc::new(current.with(name, Standing::Trial(group))));
+        }
+    }
+
+    /// Looks at what is on trial: sends it to more proxies, or to all.
+    pub(crate) fn follow_trials(&self, fleet: &impl Fleet, now: Instant) {
+        for (wanted, group) in self.current().trials() {
+            match self.judge(wanted, group, fleet, now) {
+                Verdict::Wait => {}
+                Verdict::Enlist(group) => self.move_on(wanted, |standing| match standing {
+                    Standing::Trial(_) => Some(Standing::Trial(group)),
+                    _ => None,
+                }),
+                Verdict::Release => self.move_on(wanted, |standing| match standing {
+                    Standing::Trial(_) => Some(Standing::Proven),
+                    _ => None,
+                }),
+            }
+        }
+    }
+
+    fn judge(&self, wanted: &Resource, group: &Group, fleet: &impl Fleet, now: Instant) -> Verdict {
+        canary::judge(wanted.version, group, &fleet.candidates(&wanted.name), self.share, now)
     }
 
     /// Takes in that all proxies accepted what is wanted of a tenant, if that is this revision.
     pub(crate) fn accept(&self, tenant: &str, revision: u64) {
-        let _turn = self.refusals();
-        let (current, name) = (self.current(), ecds::resource_name(tenant));
-        let offer = current.by_name.get(&name);
-        if let Some(offer @ Offer { wanted, accepted, refusal: None, .. }) = offer
-            && wanted.version.revision == revision
-            && accepted.as_ref().is_none_or(|accepted| accepted.version != wanted.version)
-        {
-            // Nobody is sent anything else by it, so nobody is woken.
-            let accepted = Some(Arc::clone(wanted));
-            self.current.store(Arc::new(current.with(&name, Offer { accepted, ..offer.clone() })));
+        let current = self.current();
+        let wanted = current.wanted(&ecds::resource_name(tenant));
+        if let Some(wanted) = wanted.filter(|wanted| wanted.version.revision == revision) {
+            let is_unknown =
+                |standing: &Standing| !matches!(standing, Standing::HeldBack(_) | Standing::Accepted);
+            self.move_on(wanted, |standing| is_unknown(standing).then_some(Standing::Accepted));
         }
     }
 
-    /// Holds back what a proxy refused. What all proxies accepted before stays: then something is wrong with the one that
-    /// refused, which is not sent it again.
-    pub(crate) fn refuse(&self, name: &str, version: Version, node: &str, message: &str) {
-        let mut refusals = self.refusals();
+    /// Whether a later revision falls back on this one.
+    pub(crate) fn is_fallback(&self, tenant: &str, revision: u64) -> bool {
+        let current = self.current();
+        let offer = current.by_name.get(&ecds::resource_name(tenant));
+        offer.and_then(Offer::proven).is_some_and(|proven| proven.version.revision == revision)
+    }
+
+    /// Remembers what a proxy refused, and holds it back if it is what is wanted. Not so what all proxies accepted: then something is
+    /// wrong with the one that refused, which is not sent it again.
+    pub(crate) fn refuse(&self, rejection: Rejection<'_>) {
+        let Rejection { name, version, content, node, message } = rejection;
+        let mut past = self.past();
         let current = self.current();
         let Some(offer) = current.by_name.get(name) else { return };
-        let Offer { wanted, accepted, is_firm, refusal } = offer;
-        let is_accepted = accepted.as_ref().is_some_and(|accepted| accepted.content == wanted.content);
-        if wanted.version != version || *is_firm || is_accepted || refusal.is_some() {
+        let is_wanted = offer.wanted.version == version;
+        let is_trusted = offer.says_nothing_new()
+            || matches!(offer.standing, Standing::Firm | Standing::Accepted)
+                && offer.wanted.content == content
+            || offer.fallback.as_ref().is_some_and(|fallback| fallback.content == content);
+        let tenant = offer.wanted.tenant().to_owned();
+        if is_trusted || past.refusals.of(&tenant, content).is_some() {
             return;
         }
-        let refusal = Arc::new(Refusal {
-            tenant: wanted.tenant().to_owned(),
-            revision: version.revision,
-            content: wanted.content,
-            node: node.to_owned(),
-            message: message.to_owned(),
-        });
-        if refusals.len() == MAX_REFUSALS {
-            refusals.pop_front();
+        let (node, message) = (node.to_owned(), message.to_owned());
+        let refusal = Arc::new(Refusal { tenant, revision: version.revision, content, node, message });
+        past.refusals.add(Arc::clone(&refusal));
+        if is_wanted {
+            self.replace(current.with(name, Standing::HeldBack(refusal)));
         }
-        refusals.push_back(Arc::clone(&refusal));
-        self.replace(current.with(name, Offer { refusal: Some(refusal), ..offer.clone() }));
+    }
+
+    /// Takes in that a proxy refused what is wanted, if that is this version.
+    pub(crate) fn refuse_wanted(&self, name: &str, version: Version, node: &str, message: &str) {
+        let current = self.current();
+        let wanted = current.wanted(name).filter(|wanted| wanted.version == version);
+        if let Some(wanted) = wanted {
+            self.refuse(Rejection { name, version, content: wanted.content, node, message });
+        }
+    }
+
+    /// Takes in that a proxy refused what is on trial that never accepted anything: it may refuse whatever it is sent. Of two such
+    /// the word is taken.
+    pub(crate) fn doubt(&self, rejection: Rejection<'_>) {
+        let Rejection { name, version, content, node, .. } = rejection;
+        let is_on_trial =
+            self.current().trials().any(|(wanted, _)| wanted.name == name && wanted.version == version);
+        if !is_on_trial {
+            return;
+        }
+        let mut past = self.past();
+        let mut same = past.doubts.iter().filter(|(of, what, _)| (of.as_str(), *what) == (name, content));
+        let is_doubted = same.any(|(_, _, other)| other != node);
+        if !is_doubted {
+            past.doubts.truncate(MAX_REFUSALS - 1);
+            past.doubts.push_front((name.to_owned(), content, node.to_owned()));
+            return;
+        }
+        drop(past);
+        self.refuse(rejection);
     }
 
     /// What is held back now.
     pub(crate) fn held_back(&self) -> Vec<Refusal> {
         let current = self.current();
-        current.by_name.values().filter_map(|offer| offer.refusal.as_deref().cloned()).collect()
+        let refusal = |offer: &Offer| match &offer.standing {
+            Standing::HeldBack(refusal) => Some(Refusal::clone(refusal)),
+            _ => None,
+        };
+        current.by_name.values().filter_map(refusal).collect()
     }
 
     /// Forgets what was refused of a tenant. What is held back now stays so until it is published under another revision.
     pub(crate) fn forgive(&self, tenant: &str) {
-        self.refusals().retain(|refusal| refusal.tenant != tenant);
+        self.past().refusals.forgive(tenant);
     }
 
     /// Remembers what was refused before this process began.
     pub(crate) fn recall(&self, refusal: Refusal) {
-        let mut refusals = self.refusals();
-        let is_known =
-            refusals.iter().any(|known| (&known.tenant, known.content) == (&refusal.tenant, refusal.content));
-        if refusals.len() < MAX_REFUSALS && !is_known {
-            refusals.push_back(Arc::new(refusal));
+        self.past().refusals.recall(refusal);
+    }
+
+    /// Remembers what did well before this process began, unless it was refused since.
+    pub(crate) fn recall_fallback(&self, publication: &Publication) {
+        let resource = Arc::new(Resource::new(publication, &self.settings));
+        let mut past = self.past();
+        if past.refusals.of(resource.tenant(), resource.content).is_none() {
+            past.fallbacks.insert(resource.name.clone(), resource);
+        }
+    }
+
+    /// Lets what is wanted under a name stand otherwise, if it is this resource still.
+    fn move_on(&self, resource: &Resource, next: impl FnOnce(&Standing) -> Option<Standing>) {
+        let _turn = self.past();
+        let current = self.current();
+        let offer = current.by_name.get(&resource.name);
+        let offer = offer.filter(|offer| offer.wanted.version == resource.version);
+        if let Some(offer) = offer
+            && let Some(standing) = next(&offer.standing)
+        {
+            let next = current.with(&resource.name, standing);
+            match offer.standing {
+                Standing::Trial(_) => self.replace(next),
+                // Nobody is sent anything else by it, so nobody is woken.
+                _ => self.current.store(Arc::new(next)),
+            }
         }
     }
 
@@ -384,50 +428,52 @@ impl Snapshots {
         self.bell.send_replace(());
     }
 
-    fn refusals(&self) -> MutexGuard<'_, VecDeque<Arc<Refusal>>> {
+    fn past(&self) -> MutexGuard<'_, Past> {
         // Each change of it is complete in itself.
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the snapshot by exactly these publications, or changes nothing.
     #[cfg(test)]
     pub(crate) fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
-        self.prepare(publications, false).map(|next| self.swap(next))
+        self.prepare(publications).map(|next| self.swap(next, &tests::Nobody, Instant::now()))
     }
-}
-
-/// A version as text without the mark that [`marked`] puts behind it.
-pub(crate) fn unmarked(text: &str) -> &str {
-    text.split_once('+').map_or(text, |(text, _)| text)
-}
-
-/// A version as text that no text before on the same stream was. After a rejection Envoy has to be sent what it had before, and
-/// its version has to be another.
-pub(crate) fn marked(text: &str, nonce: &str) -> String {
-    format!("{text}+{nonce}")
-}
-
-/// The first 64 bits of SHA-256 over the parts. A fixed function, because versions outlive the process.
-pub(crate) fn digest(parts: &[&[u8]]) -> u64 {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    let bytes = hasher.finalize();
-    bytes.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::limits::MAX_RULES_BYTES;
+    use crate::version::digest;
+
+    /// Nobody is there.
+    pub(super) struct Nobody;
+
+    impl Fleet for Nobody {
+        fn candidates(&self, _resource: &str) -> Vec<Candidate> {
+            Vec::new()
+        }
+    }
 
     fn publication(tenant: &str, revision: u64, rules: &'static [u8]) -> Publication {
         let content_hash = digest(&[rules]);
-        Publication { tenant: tenant.to_owned(), revision, rules: Bytes::from_static(rules), content_hash }
+        Publication {
+            tenant: tenant.to_owned(),
+            revision,
+            rules: Bytes::from_static(rules),
+            content_hash,
+            is_firm: false,
+        }
+    }
+
+    fn firm(revision: u64, rules: &'static [u8]) -> Publication {
+        Publication { is_firm: true, ..publication("a", revision, rules) }
     }
 
     fn published(publications: &[Publication]) -> Arc<Snapshot> {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         snapshots.publish(publications).unwrap();
         snapshots.current()
     }
@@ -436,7 +482,7 @@ mod tests {
     fn the_version_is_the_same_in_every_process() {
         // The literal is the point: a hash that differs from run to run would push to every proxy after every restart.
         let snapshot = published(&[publication("retail", 7, b"rules")]);
-        let version = snapshot.get("graylane.v1.retail").unwrap().version.to_string();
+        let version = snapshot.wanted("graylane.v1.retail").unwrap().version.to_string();
         assert_eq!(version, "7-56d4a0034a5c2e5d");
     }
 
@@ -444,37 +490,25 @@ mod tests {
     fn other_rules_have_another_version() {
         let one = published(&[publication("retail", 7, b"rules")]);
         let two = published(&[publication("retail", 7, b"other")]);
-        let version = |s: &Snapshot| s.get("graylane.v1.retail").unwrap().version;
+        let version = |s: &Snapshot| s.wanted("graylane.v1.retail").unwrap().version;
         assert_ne!(version(&one), version(&two));
     }
 
     #[test]
-    fn a_version_is_read_back_and_nothing_else_is() {
-        let version = Version { revision: 12, digest: 0xab };
-        assert_eq!(version.to_string().parse(), Ok(version));
-        assert_eq!(marked(&version.to_string(), "3").parse(), Ok(version));
-        for odd in
-            ["", "12", "-", "12-ab", "+12-00000000000000ab", "12-00000000000000AB", "x-00000000000000ab"]
-        {
-            assert_eq!(odd.parse::<Version>(), Err(()), "{odd}");
-        }
-    }
-
-    #[test]
     fn what_did_not_change_is_shared_with_the_snapshot_before() {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         snapshots.publish(&[publication("a", 1, b"a"), publication("b", 1, b"b")]).unwrap();
         let before = snapshots.current();
         snapshots.publish(&[publication("a", 1, b"a"), publication("b", 2, b"c")]).unwrap();
         let after = snapshots.current();
-        let same = |name: &str| Arc::ptr_eq(before.get(name).unwrap(), after.get(name).unwrap());
+        let same = |name: &str| Arc::ptr_eq(before.wanted(name).unwrap(), after.wanted(name).unwrap());
         assert!(same("graylane.v1.a"));
         assert!(!same("graylane.v1.b"));
     }
 
     #[test]
     fn a_refused_publish_changes_nothing() {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         snapshots.publish(&[publication("a", 1, b"a")]).unwrap();
         let before = snapshots.current();
         let large = Publication {
@@ -482,6 +516,7 @@ mod tests {
             revision: 1,
             rules: Bytes::from(vec![0; MAX_RULES_BYTES + 1]),
             content_hash: 0,
+            is_firm: false,
         };
         let refused = [
             (large, PublishError::TooLarge { tenant: "b".to_owned(), bytes: MAX_RULES_BYTES + 1 }),
@@ -497,7 +532,7 @@ mod tests {
 
     #[test]
     fn a_revision_names_one_content() {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         snapshots.publish(&[publication("a", 1, b"a")]).unwrap();
         let error = PublishError::RevisionReused { tenant: "a".to_owned(), revision: 1 };
         assert_eq!(snapshots.publish(&[publication("a", 1, b"b")]), Err(error));
@@ -506,27 +541,30 @@ mod tests {
 
     #[test]
     fn what_one_refuses_is_sent_to_nobody_under_any_revision_until_it_is_forgiven() {
-        const NAME: &str = "graylane.v1.a";
-        let snapshots = Snapshots::new(FilterSettings::default());
-        let served = || snapshots.current().get(NAME).map(|resource| resource.version.revision);
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
+        let served = || snapshots.current().served(NAME, "n").map(|resource| resource.version.revision);
         let publish = |revision, rules| {
             snapshots.publish(&[publication("a", revision, rules)]).unwrap();
-            snapshots.current().wanted(NAME).unwrap().version
+            snapshots.current().wanted(NAME).unwrap().clone()
+        };
+        let refuse = |resource: &Resource, node, message| {
+            let Resource { version, content, .. } = *resource;
+            snapshots.refuse(Rejection { name: NAME, version, content, node, message });
         };
         let first = publish(1, b"good");
         snapshots.accept("a", 1);
-        snapshots.refuse(NAME, first, "n", "no");
+        refuse(&first, "n", "no");
         assert_eq!(served(), Some(1), "all accepted it, so it is the proxy that is odd");
         let again = publish(11, b"good");
-        snapshots.refuse(NAME, again, "n", "no");
+        refuse(&again, "n", "no");
         assert_eq!(served(), Some(11), "under any revision");
         snapshots.accept("a", 11);
         let second = publish(12, b"bad");
         snapshots.accept("a", 11);
-        snapshots.refuse(NAME, first, "n", "no");
+        refuse(&first, "n", "no");
         assert_eq!(served(), Some(12), "an older version says nothing of this one");
-        snapshots.refuse(NAME, second, "n", "no");
-        snapshots.refuse(NAME, second, "m", "neither do I");
+        refuse(&second, "n", "no");
+        refuse(&second, "m", "neither do I");
         assert_eq!(served(), Some(11));
         let held_back = snapshots.held_back();
         let [Refusal { tenant, revision: 12, node, message, content }] = &held_back[..] else {
@@ -534,32 +572,187 @@ mod tests {
         };
         assert_eq!((tenant.as_str(), node.as_str(), message.as_str()), ("a", "n", "no"));
         snapshots.accept("a", 12);
-        assert_eq!((publish(13, b"better").revision, served()), (13, Some(13)));
+        assert_eq!((publish(13, b"better").version.revision, served()), (13, Some(13)));
         publish(14, b"bad");
         assert_eq!((served(), snapshots.held_back()[0].revision), (Some(11), 14), "what all accepted last");
         snapshots.forgive("a");
         publish(14, b"bad");
         assert_eq!(served(), Some(11), "not under the same revision, when others publish");
-        assert_eq!((publish(15, b"bad").revision, served()), (15, Some(15)));
+        assert_eq!((publish(15, b"bad").version.revision, served()), (15, Some(15)));
 
-        let firm = snapshots.prepare(&[publication("a", 16, b"back")], true).unwrap();
-        snapshots.swap(firm);
-        let firm = snapshots.current().wanted(NAME).unwrap().version;
-        snapshots.refuse(NAME, firm, "n", "no");
+        let firm = snapshots.prepare(&[firm(16, b"back")]).unwrap();
+        snapshots.swap(firm, &Nobody, Instant::now());
+        let firm = snapshots.current().wanted(NAME).unwrap().clone();
+        refuse(&firm, "n", "no");
         assert_eq!(served(), Some(16), "nobody stops what takes people back");
 
-        let next = Snapshots::new(FilterSettings::default());
+        let next = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         next.recall(Refusal { content: *content, ..held_back[0].clone() });
         next.publish(&[publication("a", 6, b"bad"), publication("b", 6, b"bad")]).unwrap();
-        assert!(next.current().get(NAME).is_none(), "another process knows it, too");
-        assert!(next.current().get("graylane.v1.b").is_some(), "another tenant's proxies were not asked");
+        assert!(next.current().served(NAME, "n").is_none(), "another process knows it, too");
+        assert!(
+            next.current().served("graylane.v1.b", "n").is_some(),
+            "another tenant's proxies were not asked"
+        );
+    }
+
+    /// Proxies that run what they ran, and answer as they are told.
+    struct Few(Vec<Candidate>);
+
+    impl Fleet for Few {
+        fn candidates(&self, _resource: &str) -> Vec<Candidate> {
+            self.0.clone()
+        }
+    }
+
+    impl Few {
+        fn of(nodes: &[&str]) -> Self {
+            let candidate = |node: &&str| Candidate {
+                node: (*node).to_owned(),
+                acknowledged: None,
+                applied: None,
+                rejected_config: false,
+                refused: None,
+            };
+            Self(nodes.iter().map(candidate).collect())
+        }
+
+        fn accept(&mut self, node: &str, resource: &Resource) {
+            let mut named = self.0.iter_mut().filter(|candidate| candidate.node == node);
+            named.next().unwrap().acknowledged = Some(resource.version);
+        }
+    }
+
+    const NAME: &str = "graylane.v1.a";
+
+    /// Two proxies, one of which tries what is new.
+    struct OnTrial {
+        snapshots: Snapshots,
+        fleet: Few,
+    }
+
+    impl OnTrial {
+        fn new() -> Self {
+            let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::default());
+            Self { snapshots, fleet: Few::of(&["n", "m"]) }
+        }
+
+        fn publish(&self, revision: u64, rules: &'static [u8]) -> Arc<Resource> {
+            let prepared = self.snapshots.prepare(&[publication("a", revision, rules)]).unwrap();
+            self.snapshots.swap(prepared, &self.fleet, Instant::now());
+            self.snapshots.current().wanted(NAME).unwrap().clone()
+        }
+
+        /// The revision that each is sent, the canary first.
+        fn served(&self) -> [Option<u64>; 2] {
+            let current = self.snapshots.current();
+            let served = |node| current.served(NAME, node).map(|resource| resource.version.revision);
+            let mut both = ["n", "m"].map(served);
+            both.sort_by_key(|revision| std::cmp::Reverse(*revision));
+            both
+        }
+
+        fn canary(&self) -> &'static str {
+            let current = self.snapshots.current();
+            let (_, group) = current.trials().next().unwrap();
+            ["n", "m"].into_iter().find(|node| group.contains(node)).unwrap()
+        }
+
+        fn refuse(&self, resource: &Resource, node: &str) {
+            let Resource { version, content, .. } = *resource;
+            self.snapshots.refuse(Rejection { name: NAME, version, content, node, message: "no" });
+        }
+
+        fn look(&self) {
+            self.snapshots.follow_trials(&self.fleet, Instant::now());
+        }
+    }
+
+    #[test]
+    fn one_tries_what_is_new_and_the_other_keeps_what_was_there_until_it_runs() {
+        let mut stage = OnTrial::new();
+        let first = stage.publish(1, b"first");
+        assert_eq!(stage.served(), [Some(1), None]);
+        stage.fleet.accept(stage.canary(), &first);
+        stage.look();
+        assert_eq!(stage.served(), [Some(1), Some(1)]);
+
+        stage.publish(2, b"second");
+        let canary = stage.canary();
+        assert_eq!(stage.served(), [Some(2), Some(1)]);
+        let third = stage.publish(3, b"third");
+        assert_eq!((stage.canary(), stage.served()), (canary, [Some(3), Some(1)]), "the same one tries on");
+        stage.refuse(&third, canary);
+        assert_eq!(stage.served(), [Some(1), Some(1)], "nobody is sent what it refused");
+
+        stage.publish(4, b"fourth");
+        assert_eq!(stage.served(), [Some(4), Some(1)]);
+        stage.snapshots.accept("a", 4);
+        assert_eq!(stage.served(), [Some(4), Some(4)], "all have it");
+        stage.publish(5, b"fourth");
+        assert_eq!(stage.served(), [Some(5), Some(5)], "it says nothing new");
+        stage.publish(6, b"sixth");
+        let firm = stage.snapshots.prepare(&[firm(7, b"back")]).unwrap();
+        stage.snapshots.swap(firm, &stage.fleet, Instant::now());
+        assert_eq!(stage.served(), [Some(7), Some(7)], "going back waits for nobody");
+        stage.publish(8, b"eighth");
+        assert_eq!(stage.served(), [Some(8), Some(7)], "nor is it undone by what comes next");
+    }
+
+    #[test]
+    fn the_first_that_comes_tries_what_nobody_tries() {
+        let stage = OnTrial { fleet: Few::of(&[]), ..OnTrial::new() };
+        stage.publish(1, b"first");
+        let come = |node| {
+            stage.snapshots.volunteer(NAME, node, Instant::now());
+            stage.snapshots.current().served(NAME, node).is_some()
+        };
+        assert_eq!([come("n"), come("m"), come("n")], [true, false, true]);
+    }
+
+    #[test]
+    fn what_was_refused_too_late_is_known_when_it_comes_again() {
+        let stage = OnTrial::new();
+        let first = stage.publish(1, b"first");
+        stage.publish(2, b"second");
+        stage.refuse(&first, "n");
+        assert_eq!(stage.served(), [Some(2), None], "it says nothing of the second");
+        stage.publish(3, b"first");
+        assert_eq!((stage.served(), stage.snapshots.held_back().len()), ([None, None], 1));
+    }
+
+    #[test]
+    fn of_two_that_never_accepted_anything_the_word_is_taken() {
+        let stage = OnTrial::new();
+        let Resource { version, content, .. } = *stage.publish(1, b"first");
+        let doubt = |version, node| {
+            stage.snapshots.doubt(Rejection { name: NAME, version, content, node, message: "no" });
+            stage.snapshots.held_back().len()
+        };
+        assert_eq!(doubt(version, "n"), 0);
+        assert_eq!(doubt(version, "n"), 0, "the same one says it twice");
+        assert_eq!(doubt(Version { revision: 9, ..version }, "m"), 0, "it is not on trial");
+        assert_eq!(doubt(version, "m"), 1);
+    }
+
+    #[test]
+    fn what_did_well_before_the_start_is_served_until_the_trial_is_over() {
+        let mut stage = OnTrial::new();
+        stage.snapshots.recall_fallback(&publication("a", 4, b"before"));
+        let fifth = stage.publish(5, b"now");
+        assert_eq!(stage.served(), [Some(5), Some(4)]);
+        stage.fleet.accept(stage.canary(), &fifth);
+        stage.look();
+        assert_eq!(stage.served(), [Some(5), Some(5)]);
+        assert!(stage.snapshots.is_fallback("a", 5) && !stage.snapshots.is_fallback("a", 4));
     }
 
     #[test]
     fn the_largest_rules_are_published() {
         let rules = Bytes::from(vec![7; MAX_RULES_BYTES]);
-        let snapshots = Snapshots::new(FilterSettings::default());
-        let publication = Publication { tenant: "a".to_owned(), revision: 1, rules, content_hash: 0 };
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
+        let publication =
+            Publication { tenant: "a".to_owned(), revision: 1, rules, content_hash: 0, is_firm: false };
         assert_eq!(snapshots.publish(&[publication]), Ok(()));
     }
 }

@@ -28,7 +28,9 @@ use prost::Message;
 
 use crate::ecds;
 use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_REJECTED};
-use crate::snapshot::{Resource, Snapshot, Version, marked};
+use crate::resource::Resource;
+use crate::snapshot::Snapshot;
+use crate::version::{Version, marked};
 use crate::wire::Frame;
 
 /// How a proxy receives its resources.
@@ -61,7 +63,7 @@ pub(crate) enum Event {
     /// The proxy accepted this version.
     Acknowledged { resource: String, version: Version },
     /// The proxy rejected this version.
-    Rejected { resource: String, version: Version, message: String },
+    Rejected { resource: String, version: Version, content: u64, message: String },
 }
 
 /// A message to send, and what is in it.
@@ -115,6 +117,9 @@ pub(crate) trait Stream: Send + Sync + 'static {
     /// What the client sends.
     type Request: Message + Default + Send + 'static;
 
+    /// The node that a message tells, if it does, and the names that it may add.
+    fn asks(request: &Self::Request) -> (Option<&Node>, &[String]);
+
     /// Takes a message of the client.
     fn on_request(&mut self, request: Self::Request, world: &World<'_>) -> Result<Output, Refusal>;
 
@@ -138,6 +143,7 @@ enum Claim {
 struct Outstanding {
     resource: String,
     version: Version,
+    content: u64,
 }
 
 /// The names of a stream, what the client holds of each, and what it is to answer.
@@ -230,6 +236,11 @@ impl Subscriptions {
         }
     }
 
+    /// The client's node; empty before the first message.
+    fn node(&self) -> &str {
+        self.identity.as_ref().map(|identity| identity.node.as_str()).unwrap_or_default()
+    }
+
     /// True if the nonce is that of the last response.
     fn is_last_nonce(&self, nonce: &str) -> bool {
         self.responses > 0 && nonce == self.responses.to_string()
@@ -242,7 +253,7 @@ impl Subscriptions {
 
     /// Takes the answer to the outstanding response: an ACK, or a NACK with its reason.
     fn settle(&mut self, rejection: Option<&str>) {
-        let Some(Outstanding { resource, version }) = self.outstanding.take() else { return };
+        let Some(Outstanding { resource, version, content }) = self.outstanding.take() else { return };
         let event = match rejection {
             None => {
                 if let Some(held) = self.by_name.get_mut(&resource) {
@@ -256,7 +267,7 @@ impl Subscriptions {
                 if let Some(held) = self.by_name.get_mut(&resource) {
                     *held = None;
                 }
-                Event::Rejected { resource, version, message: shortened(reason) }
+                Event::Rejected { resource, version, content, message: shortened(reason) }
             }
         };
         self.events.push(event);
@@ -300,8 +311,7 @@ impl Subscriptions {
 
     /// Takes over what the same proxy rejected on an earlier stream.
     fn recall(&mut self, name: &str, world: &World<'_>) {
-        let node = self.identity.as_ref().map(|identity| identity.node.as_str()).unwrap_or_default();
-        if let Some(digest) = world.history.rejected(node, name) {
+        if let Some(digest) = world.history.rejected(self.node(), name) {
             self.reject(digest);
             self.by_name.insert(name.to_owned(), None);
         }
@@ -333,18 +343,20 @@ impl Subscriptions {
         let resource = self.next_lacking(world)?;
         self.responses += 1;
         self.last_sent.clone_from(&resource.name);
-        self.outstanding = Some(Outstanding { resource: resource.name.clone(), version: resource.version });
+        let Resource { name, version, content, .. } = &*resource;
+        self.outstanding = Some(Outstanding { resource: name.clone(), version: *version, content: *content });
         Some(resource)
     }
 
     fn next_lacking(&self, world: &World<'_>) -> Option<Arc<Resource>> {
         let after = (Bound::Excluded(self.last_sent.as_str()), Bound::Unbounded);
         let upto = (Bound::Unbounded, Bound::Included(self.last_sent.as_str()));
+        let node = self.node();
         let turns = self.by_name.range::<str, _>(after).chain(self.by_name.range::<str, _>(upto));
         turns
-            // Who took what is held back from others keeps it.
+            // Who has what is wanted keeps it, also while others are not sent it.
             .filter(|(name, held)| world.snapshot.wanted(name).map(|wanted| wanted.version) != **held)
-            .filter_map(|(name, held)| Some((world.snapshot.get(name)?, held)))
+            .filter_map(|(name, held)| Some((world.snapshot.served(name, node)?, held)))
             .find(|(resource, held)| self.lacks(resource, **held))
             .map(|(resource, _)| resource.clone())
     }

@@ -7,7 +7,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, string};
 
 use crate::ecds;
-use crate::snapshot::Resource;
+use crate::resource::Resource;
 
 /// Bytes before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -119,18 +119,21 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::canary::CanaryShare;
     use crate::ecds::FilterSettings;
-    use crate::snapshot::{Publication, Snapshots};
+    use crate::resource::Publication;
+    use crate::snapshot::Snapshots;
 
     /// Around the lengths at which a varint becomes longer, and one of a large list.
     const SIZES: [usize; 8] = [0, 1, 100, 127, 128, 16_000, 16_384, 2 << 20];
 
     fn check(size: usize) {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         let rules = Bytes::from(vec![b'x'; size]);
-        let publication = Publication { tenant: "retail".to_owned(), revision: 7, rules, content_hash: 7 };
+        let publication =
+            Publication { tenant: "retail".to_owned(), revision: 7, rules, content_hash: 7, is_firm: false };
         snapshots.publish(&[publication]).unwrap();
-        let resource = snapshots.current().get("graylane.v1.retail").unwrap().clone();
+        let resource = snapshots.current().wanted("graylane.v1.retail").unwrap().clone();
         // What a retry says: another text than the version itself.
         let (version, nonce) = (format!("{}+x", resource.version), "12".to_owned());
         let any = Any::decode(resource.body.clone()).unwrap();
@@ -168,12 +171,18 @@ mod tests {
 
     #[test]
     fn all_streams_share_the_resource() {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         let rules = Bytes::from_static(b"rules");
         snapshots
-            .publish(&[Publication { tenant: "a".to_owned(), revision: 1, rules, content_hash: 1 }])
+            .publish(&[Publication {
+                tenant: "a".to_owned(),
+                revision: 1,
+                rules,
+                content_hash: 1,
+                is_firm: false,
+            }])
             .unwrap();
-        let resource = snapshots.current().get("graylane.v1.a").unwrap().clone();
+        let resource = snapshots.current().wanted("graylane.v1.a").unwrap().clone();
         let nonce = "1".to_owned();
         let frames = [Frame::delta(&nonce, &nonce, &resource), Frame::sotw(&nonce, &nonce, &resource)];
         assert!(frames.iter().all(|frame| frame.body.as_ptr() == resource.body.as_ptr()));

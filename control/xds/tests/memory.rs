@@ -8,7 +8,7 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
-use graylane_xds::{FilterSettings, Publication, Xds};
+use graylane_xds::{CanaryShare, FilterSettings, Publication, Xds};
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Endpoint;
@@ -25,11 +25,12 @@ const WINDOW_BYTES: u32 = 65_535;
 async fn a_large_rule_set_is_in_memory_once() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let xds = Xds::new(FilterSettings::default());
+    let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL);
     let serving = tokio::spawn(xds.clone().serve(listener, std::future::pending()));
     let rules = Bytes::from(vec![b'x'; RULES_BYTES]);
-    let publication = Publication { tenant: "retail".to_owned(), revision: 1, rules, content_hash: 1 };
-    xds.publish(xds.prepare(&[publication], false).unwrap());
+    let publication =
+        Publication { tenant: "retail".to_owned(), revision: 1, rules, content_hash: 1, is_firm: false };
+    xds.publish(xds.prepare(&[publication]).unwrap());
 
     let channel = Endpoint::from_shared(address).unwrap();
     let channel = channel.initial_stream_window_size(WINDOW_BYTES).connect().await.unwrap();

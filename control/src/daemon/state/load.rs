@@ -80,6 +80,7 @@ impl State {
                 let content = content.map_err(|_| unreadable("it is no hash of 16 digits"))?;
                 entry.refusals.insert(content, Arc::new(read(key, bytes)?));
             }
+            "fallback" => entry.fallback = Some(Arc::new(read(key, bytes)?)),
             "freeze" => entry.freeze = Some(Arc::new(read(key, bytes)?)),
             _ => return Err(unreadable("its kind is unknown")),
         }

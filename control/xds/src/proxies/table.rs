@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{FilterReport, Nack, Peer, StreamId, TableFull};
+use super::{FilterReport, Nack, Peer, StreamId, TableFull, Unreadable, is_sole};
 use crate::limits::{FORGET_AFTER, MAX_PROXIES};
-use crate::snapshot::Version;
 use crate::stream::{Event, Protocol};
+use crate::version::Version;
 
 /// Entries by node, then resource.
 #[derive(Debug, Default)]
@@ -28,6 +28,15 @@ pub(super) struct Entry {
     pub(super) rejected: Option<u64>,
     pub(super) last_error: Option<Nack>,
     pub(super) report: FilterReport,
+}
+
+/// What a report changed.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    /// Whether watchers want to know.
+    pub(super) changed: bool,
+    /// What the filter cannot read since.
+    pub(super) unreadable: Option<Unreadable>,
 }
 
 /// The stream that an entry hangs on.
@@ -60,7 +69,7 @@ impl Table {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
                 entry.acknowledge(version);
             }
-            Event::Rejected { resource, version, message } => {
+            Event::Rejected { resource, version, message, .. } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
                 entry.rejected = Some(version.digest);
                 entry.last_error = Some(Nack { revision: version.revision, message });
@@ -137,15 +146,19 @@ impl Table {
         }
     }
 
-    pub(super) fn report(&mut self, node: &str, report: FilterReport, now: Instant) -> bool {
-        let mut changed = false;
-        for entry in self.by_node.get_mut(node).into_iter().flat_map(BTreeMap::values_mut) {
-            if entry.down_since().is_none() {
-                entry.last_message = now;
-                changed |= entry.take_report(report);
+    pub(super) fn report(&mut self, node: &str, report: FilterReport, now: Instant) -> Reported {
+        let mut reported = Reported::default();
+        let Some(by_resource) = self.by_node.get_mut(node) else { return reported };
+        let is_sole = is_sole(by_resource);
+        for (resource, entry) in by_resource.iter_mut().filter(|(_, entry)| entry.down_since().is_none()) {
+            entry.last_message = now;
+            let could_read = entry.report.rejected_config == Some(false);
+            reported.changed |= entry.take_report(report);
+            if is_sole && could_read && entry.report.rejected_config == Some(true) {
+                reported.unreadable = entry.unreadable(resource);
             }
         }
-        changed
+        reported
     }
 
     pub(super) fn heard(&mut self, peer: &Peer, now: Instant) {
@@ -210,6 +223,14 @@ impl Entry {
             rejected_config: report.rejected_config.or(self.report.rejected_config),
         };
         std::mem::replace(&mut self.report, next) != next
+    }
+
+    /// What the filter took and cannot read, if it runs something that it took before. One that reads nothing at all says something
+    /// of itself.
+    fn unreadable(&self, resource: &str) -> Option<Unreadable> {
+        let runs = self.report.revision.filter(|revision| *revision > 0 && self.last_error.is_none())?;
+        let version = self.acknowledged?;
+        Some(Unreadable { resource: resource.to_owned(), version, runs })
     }
 
     fn is_on(&self, of: StreamId) -> bool {

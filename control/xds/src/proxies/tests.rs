@@ -3,9 +3,12 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::canary::CanaryShare;
 use crate::ecds::FilterSettings;
 use crate::limits::FORGET_AFTER;
-use crate::snapshot::{Publication, Snapshots, Version};
+use crate::resource::Publication;
+use crate::snapshot::Snapshots;
+use crate::version::Version;
 
 const A: &str = "graylane.v1.a";
 
@@ -20,10 +23,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let snapshots = Snapshots::new(FilterSettings::default());
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
         let rules = Bytes::from_static(b"rules");
         let publications = ["a", "b"].map(|tenant| Publication {
             content_hash: 0,
+            is_firm: false,
             tenant: tenant.to_owned(),
             revision: 2,
             rules: rules.clone(),
@@ -58,11 +62,14 @@ impl Bench {
 
     fn reject(&self, peer: &Peer, version: Version) {
         let message = "no".to_owned();
-        self.record(peer, Event::Rejected { resource: A.to_owned(), version, message });
+        self.record(
+            peer,
+            Event::Rejected { resource: A.to_owned(), version, content: version.digest, message },
+        );
     }
 
     fn wanted(&self) -> Version {
-        self.snapshots.current().get(A).unwrap().version
+        self.snapshots.current().wanted(A).unwrap().version
     }
 
     fn list(&self, seconds: u64) -> Vec<ProxyStatus> {

@@ -5,6 +5,7 @@ mod tests;
 
 use std::collections::HashMap;
 
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::{Claim, Identity, Output, Protocol, Refusal, Stream, Subscriptions, World};
@@ -53,6 +54,10 @@ impl Delta {
 
 impl Stream for Delta {
     type Request = DeltaDiscoveryRequest;
+
+    fn asks(request: &DeltaDiscoveryRequest) -> (Option<&Node>, &[String]) {
+        (request.node.as_ref(), &request.resource_names_subscribe)
+    }
 
     fn on_request(&mut self, request: DeltaDiscoveryRequest, world: &World<'_>) -> Result<Output, Refusal> {
         if !self.subscriptions.admit(request.node.as_ref(), &request.type_url)? {

@@ -7,8 +7,10 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::rpc::Status;
 
 use super::{Event, History, World};
+use crate::canary::CanaryShare;
 use crate::ecds::FilterSettings;
-use crate::snapshot::{Publication, Resource, Snapshot, Snapshots};
+use crate::resource::{Publication, Resource};
+use crate::snapshot::{Rejection, Snapshot, Snapshots};
 
 /// The resource names of the tenants that the tests publish.
 pub(super) const A: &str = "graylane.v1.a";
@@ -26,7 +28,8 @@ pub(super) struct Stage {
 impl Stage {
     /// A stage with these tenants and revisions; the rules of a revision are always the same.
     pub(super) fn with(tenants: &[(&str, u64)]) -> Self {
-        let stage = Self { snapshots: Snapshots::new(FilterSettings::default()), rejected: None };
+        let stage =
+            Self { snapshots: Snapshots::new(FilterSettings::default(), CanaryShare::ALL), rejected: None };
         stage.publish(tenants);
         stage
     }
@@ -36,6 +39,7 @@ impl Stage {
             tenant: (*tenant).to_owned(),
             revision: *revision,
             content_hash: *revision,
+            is_firm: false,
             rules: Bytes::from(format!("rules {revision}")),
         };
         let publications: Vec<_> = tenants.iter().map(publication).collect();
@@ -43,13 +47,14 @@ impl Stage {
     }
 
     pub(super) fn resource(&self, name: &str) -> Arc<Resource> {
-        self.snapshots.current().get(name).unwrap().clone()
+        self.snapshots.current().served(name, "envoy-1").unwrap().clone()
     }
 
     /// Somebody refuses what is wanted.
     pub(super) fn refuse(&self, name: &str) {
-        let version = self.snapshots.current().wanted(name).unwrap().version;
-        self.snapshots.refuse(name, version, "envoy-2", "no");
+        let current = self.snapshots.current();
+        let Resource { version, content, .. } = **current.wanted(name).unwrap();
+        self.snapshots.refuse(Rejection { name, version, content, node: "envoy-2", message: "no" });
     }
 
     pub(super) fn version(&self, name: &str) -> String {
@@ -85,7 +90,7 @@ pub(super) fn names(names: &[&str]) -> Vec<String> {
 pub(super) fn verdicts(events: &[Event]) -> Vec<String> {
     let verdict = |event: &Event| match event {
         Event::Acknowledged { resource, version } => Some(format!("+{resource} {}", version.revision)),
-        Event::Rejected { resource, version, message } => {
+        Event::Rejected { resource, version, message, .. } => {
             Some(format!("-{resource} {} {message}", version.revision))
         }
         Event::Subscribed { .. } | Event::Unsubscribed { .. } => None,

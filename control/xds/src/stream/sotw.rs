@@ -5,10 +5,12 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::{Claim, Identity, Output, Protocol, Refusal, Stream, Subscriptions, World};
-use crate::snapshot::{Resource, Version, digest, unmarked};
+use crate::resource::Resource;
+use crate::version::{Version, digest, unmarked};
 use crate::wire::Frame;
 
 /// One state-of-the-world stream.
@@ -38,10 +40,11 @@ impl Sotw {
         let names: BTreeSet<&str> =
             request.resource_names.iter().map(String::as_str).filter(|name| *name != "*").collect();
         self.subscriptions.retain(&names);
-        let held = Held::read(if first { &request.version_info } else { "" }, &names, world);
+        let node = self.subscriptions.node().to_owned();
+        let held = Held::read(if first { &request.version_info } else { "" }, &names, &node, world);
         for name in names {
             if !self.subscriptions.by_name.contains_key(name) {
-                self.subscriptions.subscribe(name, held.claim(name, world), world)?;
+                self.subscriptions.subscribe(name, held.claim(name, &node, world), world)?;
             }
         }
         Ok(())
@@ -57,6 +60,10 @@ impl Sotw {
 
 impl Stream for Sotw {
     type Request = DiscoveryRequest;
+
+    fn asks(request: &DiscoveryRequest) -> (Option<&Node>, &[String]) {
+        (request.node.as_ref(), &request.resource_names)
+    }
 
     fn on_request(&mut self, request: DiscoveryRequest, world: &World<'_>) -> Result<Output, Refusal> {
         let ours = self.subscriptions.admit(request.node.as_ref(), &request.type_url)?;
@@ -84,8 +91,8 @@ impl Stream for Sotw {
 /// either for one resource or, see [`joint_version`], for all of them.
 enum Held {
     Nothing,
-    /// Everything that is published now.
-    Everything,
+    /// These versions, by name.
+    All(BTreeMap<String, Version>),
     /// This version of the only name.
     Only(Option<Version>),
     /// This version of whichever name has it now, and some other version of the rest.
@@ -95,40 +102,57 @@ enum Held {
 // === impl Held ===
 
 impl Held {
-    fn read(version_info: &str, names: &BTreeSet<&str>, world: &World<'_>) -> Self {
+    fn read(version_info: &str, names: &BTreeSet<&str>, node: &str, world: &World<'_>) -> Self {
         let version_info = unmarked(version_info);
         if version_info.is_empty() {
             return Self::Nothing;
         }
-        let published = names.iter().filter_map(|name| Some((*name, world.snapshot.get(name)?.version)));
-        if joint_version(&published.collect()) == version_info {
-            return Self::Everything;
+        let all_of = |version: fn(&str, &str, &World<'_>) -> Option<Version>| {
+            let version = |name: &&str| Some(((*name).to_owned(), version(name, node, world)?));
+            names.iter().filter_map(version).collect::<BTreeMap<_, _>>()
+        };
+        if let Some(all) =
+            [wanted, served].map(all_of).into_iter().find(|all| joint_version(all) == version_info)
+        {
+            return Self::All(all);
         }
         let version = version_info.parse().ok();
         if names.len() == 1 { Self::Only(version) } else { Self::OneOf(version) }
     }
 
-    fn claim(&self, name: &str, world: &World<'_>) -> Claim {
-        let published = world.snapshot.get(name).map(|resource| resource.version);
+    fn claim(&self, name: &str, node: &str, world: &World<'_>) -> Claim {
         match self {
             Self::Nothing => Claim::Nothing,
-            Self::Everything => Claim::Holds(published),
+            Self::All(by_name) => Claim::Holds(by_name.get(name).copied()),
             Self::Only(version) => Claim::Holds(*version),
-            Self::OneOf(version) => Claim::Holds(version.filter(|version| published == Some(*version))),
+            Self::OneOf(version) => {
+                let known = [wanted(name, node, world), served(name, node, world)];
+                Claim::Holds(version.filter(|version| known.contains(&Some(*version))))
+            }
         }
     }
 }
 
+/// The version that every node should have.
+fn wanted(name: &str, _node: &str, world: &World<'_>) -> Option<Version> {
+    Some(world.snapshot.wanted(name)?.version)
+}
+
+/// The version that a node is sent, which is another one while something is tried by others or held back.
+fn served(name: &str, node: &str, world: &World<'_>) -> Option<Version> {
+    Some(world.snapshot.served(name, node)?.version)
+}
+
 /// The `version_info` of a response: what the client holds once it accepted it.
 fn version_after(subscriptions: &Subscriptions, resource: &Resource) -> String {
-    let held = subscriptions.by_name.iter().filter_map(|(name, held)| Some((name.as_str(), (*held)?)));
+    let held = subscriptions.by_name.iter().filter_map(|(name, held)| Some((name.clone(), (*held)?)));
     let mut by_name: BTreeMap<_, _> = held.collect();
-    by_name.insert(&resource.name, resource.version);
+    by_name.insert(resource.name.clone(), resource.version);
     joint_version(&by_name)
 }
 
 /// One text for the versions of several resources; for a single one its own version.
-fn joint_version(by_name: &BTreeMap<&str, Version>) -> String {
+fn joint_version(by_name: &BTreeMap<String, Version>) -> String {
     let mut versions = by_name.values();
     if let (Some(only), None) = (versions.next(), versions.next()) {
         return only.to_string();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use graylane_xds::{FilterSettings, ProxyStatus, Publication, ServeError, Xds};
+use graylane_xds::{CanaryShare, FilterSettings, ProxyStatus, Publication, ServeError, Xds};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ impl Stage {
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let xds = Xds::new(FilterSettings::default());
+        let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL);
         let (close, closed) = oneshot::channel();
         let shutdown = async move {
             let _ = closed.await;
@@ -53,9 +53,14 @@ impl Stage {
     }
 
     fn publish_rules(&self, revision: u64, rules: Bytes) {
-        let publication =
-            Publication { tenant: "retail".to_owned(), revision, rules, content_hash: revision };
-        self.xds.publish(self.xds.prepare(&[publication], false).unwrap());
+        let publication = Publication {
+            tenant: "retail".to_owned(),
+            revision,
+            rules,
+            content_hash: revision,
+            is_firm: false,
+        };
+        self.xds.publish(self.xds.prepare(&[publication]).unwrap());
     }
 
     /// The status of the only proxy, once it is as wanted.
