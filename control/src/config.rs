@@ -2,7 +2,7 @@
 
 mod proxies;
 
-pub use proxies::ProxySettings;
+pub use proxies::{LaggardPolicy, Laggards, ProxySettings};
 
 use crate::caller::{Caller, SecretHash, Tokens};
 use graylane_plan::Tenant;
@@ -260,6 +260,29 @@ mod tests {
         assert_eq!(canary("100"), Ok(CanaryShare::ALL));
         let refused = canary("101").unwrap_err();
         assert!(refused.starts_with("proxies.canary.percent: ") && refused.contains("101"), "{refused}");
+    }
+
+    #[test]
+    fn laggards_are_waited_for_unless_the_file_says_for_how_long() {
+        let laggards = |text: &str| {
+            read(&format!("proxies: {{ laggards: {{ {text} }} }}")).map(|config| config.proxies().laggards)
+        };
+        let default = Config::default().proxies().laggards;
+        assert_eq!((default.gone.as_secs(), default.policy), (60, LaggardPolicy::Wait));
+        let ten = std::time::Duration::from_secs(600);
+        assert_eq!(laggards("policy: pause, after: 10m").unwrap().policy, LaggardPolicy::Pause(ten));
+        let ignoring = laggards("policy: ignore, after: 10m, gone: 0s").unwrap();
+        assert_eq!((ignoring.gone.as_secs(), ignoring.policy), (0, LaggardPolicy::Ignore(ten)));
+        for (text, expected) in [
+            ("policy: pause", r#"proxies.laggards.policy: "pause" needs an `after`, like 10m"#),
+            ("after: 10m", "proxies.laggards.policy: \"wait\" has no `after`"),
+            ("policy: pause, after: 0s", r#"proxies.laggards.after: "0s" has to be from 1s to 24h"#),
+            ("gone: 61m", r#"proxies.laggards.gone: "1h1m" has to be from 0s to 1h"#),
+            ("gone: soon", "proxies.laggards.gone: \"soon\" is no time"),
+        ] {
+            let refused = laggards(text).unwrap_err();
+            assert!(refused.starts_with(expected), "{refused}");
+        }
     }
 
     #[test]

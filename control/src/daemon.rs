@@ -8,6 +8,7 @@ mod compile;
 mod error;
 mod fallbacks;
 mod freezes;
+mod laggards;
 mod look;
 mod named_lists;
 mod once;
@@ -48,7 +49,7 @@ use graylane_xds::ProxyStatus;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use state::{Draft, Known, State};
+use state::{Draft, Known, State, Waits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,10 +62,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The least time between two looks, so that ten thousand acknowledgements are not ten thousand looks.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How long a proxy whose stream ended still counts. It may carry traffic all the same, with the rules that it has;
-/// most come back within Envoy's longest back-off of 30 seconds.
-const LAGGARD_GRACE: Duration = Duration::from_secs(60);
 
 /// How long after its start the daemon waits for as many proxies as there were at the last publish, before it takes
 /// those that are there for all.
@@ -182,7 +179,9 @@ impl Daemon {
     ) -> Result<T, ActionError> {
         let proxies = self.fleet.proxies();
         let mut known = self.known();
-        let mut draft = Draft::new(&known, &proxies, self.is_awaiting(), self.clock.now());
+        let gone = self.config.proxies().laggards.gone;
+        let waits = Waits { gone, is_awaiting: self.is_awaiting() };
+        let mut draft = Draft::new(&known, &proxies, waits, self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
             true => Some(self.fleet.prepare(&draft.state.publications())?),
@@ -224,9 +223,12 @@ impl Daemon {
     fn convergence(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> Convergence {
         let published = state.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
         let revision = published.map_or(0, |published| published.rules.revision());
-        let mut convergence = Convergence::of(tenant, revision, proxies);
+        let wanted_for = self.watch().wanted_for(tenant, revision, &*self.clock);
+        let laggards = self.config.proxies().laggards;
+        let mut convergence = Convergence::of(tenant, revision, proxies, laggards, wanted_for);
         if self.is_awaiting() {
-            convergence.total = convergence.total.max(published.map_or(0, |published| published.proxies));
+            let before = published.map_or(0, |published| published.proxies);
+            convergence.total = convergence.total.max(before.saturating_sub(convergence.ignored));
         }
         convergence
     }
@@ -250,6 +252,7 @@ impl Daemon {
         self.look_at_clocks();
         self.follow_refusals();
         let proxies = self.fleet.proxies();
+        self.follow_laggards(&proxies);
         let now = self.clock.now();
         let moving: Vec<u64> = {
             let known = self.known();

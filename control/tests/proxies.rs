@@ -47,8 +47,14 @@ struct Proxy {
 impl Mesh {
     /// A daemon with the rules of tenants `retail` and `cards`.
     fn start() -> Self {
+        Self::start_with("tenants: {}")
+    }
+
+    fn start_with(config: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let daemon = Daemon::start(data.path());
+        let file = data.path().join("graylane.yaml");
+        std::fs::write(&file, config).unwrap();
+        let daemon = Daemon::start_with(data.path(), &["--config", file.to_str().unwrap()]);
         let cards = PLAN.replace("tenant: retail", "tenant: cards").replace("loan-2026-11", "cards-2026-11");
         for plan in [PLAN, &cards] {
             daemon.json(&["plan", "apply", "-f", "-"], plan);
@@ -416,6 +422,62 @@ fn a_publish_reaches_one_proxy_first_and_all_others_when_its_filter_runs_it() {
     let why = "its filter cannot read it, and runs revision 2";
     assert_eq!(last["actor"]["reason"], format!("proxy {:?} refused revision 3: {why}", canary.node));
     assert_eq!(mesh.until(&other.node, "STALE")["sent"], 2);
+}
+
+/// One of two proxies does not answer what an order publishes.
+fn lag(policy: &str) -> (Mesh, [Proxy; 2]) {
+    let mesh = Mesh::start_with(&format!(
+        "proxies: {{ canary: {{ percent: 100 }}, laggards: {{ policy: {policy}, after: 1s }} }}"
+    ));
+    let mut both = ["one", "two"].map(|node| mesh.connect(node, "web", "retail"));
+    both.iter_mut().for_each(|proxy| mesh.answer(proxy, None));
+    mesh.until("two", "NOT-REPORTING");
+    mesh.daemon.json(&["order", "start", "loan-2026-11"], "");
+    mesh.answer(&mut both[0], None);
+    (mesh, both)
+}
+
+#[test]
+fn an_order_whose_proxies_lag_pauses_after_the_time_that_the_configuration_gives() {
+    let (mesh, mut both) = lag("pause");
+    mesh.until_order("Paused");
+    let order = mesh.daemon.json(&["order", "get", "1"], "");
+    let last = order["timeline"].as_array().unwrap().last().unwrap().clone();
+    let expected = r#"1 proxies do not run revision 2 after 1s, "two" the first"#;
+    assert_eq!(last["actor"]["reason"], expected);
+    assert_eq!(order["convergence"]["total"], 2);
+    mesh.daemon.json(&["order", "resume", "1"], "");
+    mesh.until_order("Paused");
+    mesh.answer(&mut both[1], None);
+    mesh.daemon.json(&["order", "resume", "1"], "");
+    std::thread::sleep(Duration::from_millis(1_500));
+    mesh.until_order("Running");
+}
+
+#[test]
+fn a_proxy_that_lags_is_not_counted_after_the_time_that_the_configuration_gives() {
+    let (mesh, mut both) = lag("ignore");
+    let convergence = |expected: Value| {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let found = mesh.daemon.json(&["order", "get", "1"], "")["convergence"].clone();
+            let found = json!([found["converged"], found["total"], found["ignored"]]);
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{found}, and not {expected}");
+        }
+    };
+    convergence(json!([1, 2, 0]));
+    convergence(json!([1, 1, 1]));
+    let list = mesh.daemon.cli(&["order", "list"], "");
+    assert!(String::from_utf8(list.stdout).unwrap().contains("1/1, 1 ignored"));
+    mesh.daemon.json(&["order", "advance", "1"], "");
+    convergence(json!([0, 2, 0]));
+    std::thread::sleep(Duration::from_millis(1_500));
+    convergence(json!([0, 2, 0]));
+    mesh.answer(&mut both[0], None);
+    convergence(json!([1, 1, 1]));
 }
 
 /// F24 and F25.

@@ -90,6 +90,17 @@ pub enum Event {
         /// Why, in its words.
         message: String,
     },
+    /// Proxies do not run the wanted rules, though they had all the time that they may take.
+    Lagging {
+        /// The revision of the rules.
+        revision: u64,
+        /// How many.
+        proxies: usize,
+        /// The first of them.
+        node: String,
+        /// How long they had.
+        after: SignedDuration,
+    },
     /// The proxies moved, or time passed.
     Observed(Sight),
     /// The wall clock jumped, and no time passed.
@@ -173,6 +184,12 @@ impl Order {
             }
             Event::Refused { revision, node, message } => {
                 Ok((self.refused(revision, &node, &message, now), Vec::new()))
+            }
+            Event::Lagging { revision, proxies, node, after } => {
+                let reason = format!(
+                    "{proxies} proxies do not run revision {revision} after {after:#}, {node:?} the first"
+                );
+                Ok((self.stop(reason, now), Vec::new()))
             }
             Event::Observed(sight) => {
                 Ok(self.observed(sight, now).unwrap_or_else(|| (self.clone(), Vec::new())))

@@ -395,6 +395,15 @@ fn an_order_whose_rules_a_proxy_refused_stops_and_says_who_and_why() {
     assert_eq!(last(&noted), r#"proxy "envoy-1" refused revision 8: no such file"#);
 }
 
+#[test]
+fn an_order_whose_proxies_lag_stops_and_says_how_many_and_for_how_long() {
+    let stopped = step(&started_with(plan(Batch::Parallel)), lagging(), 1);
+    assert_eq!(stopped.phase, Phase::Paused);
+    let reason = &stopped.timeline.last().unwrap().actor.reason;
+    assert_eq!(reason, r#"2 proxies do not run revision 8 after 10m, "envoy-1" the first"#);
+    assert_eq!(step(&stopped, lagging(), 2), stopped, "it is told once");
+}
+
 /// F37.
 #[test]
 fn a_clock_that_jumps_shortens_no_hold_and_lengthens_none() {

@@ -58,14 +58,14 @@ fn every_event_in_every_phase_has_its_answer() {
     };
     #[rustfmt::skip]
     let table = [
-        //     approve  advance  adjust   pause    resume   roll all  roll one  finish   faulty   observed jump     refused
-        (A, [  Some(A), None,    Some(A), Some(P), Some(A), Some(B),  Some(A),  None,    Some(A), Some(A), Some(A),  Some(P)]),
-        (U, [  None,    Some(U), Some(U), Some(P), Some(U), Some(B),  Some(U),  None,    Some(U), Some(U), Some(U),  Some(P)]),
-        (P, [  None,    None,    Some(P), Some(P), Some(U), Some(B),  Some(P),  None,    Some(P), Some(P), Some(P),  Some(P)]),
-        (K, [  None,    None,    Some(K), None,    Some(K), Some(B),  Some(K),  Some(F), Some(K), Some(K), Some(K),  Some(K)]),
-        (B, [  None,    None,    None,    None,    None,    Some(B),  Some(B),  None,    None,    Some(R), Some(B),  Some(B)]),
-        (R, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(R), Some(R),  Some(R)]),
-        (F, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(F), Some(F),  Some(F)]),
+        //     approve  advance  adjust   pause    resume   roll all  roll one  finish   faulty   observed jump     refused  lagging
+        (A, [  Some(A), None,    Some(A), Some(P), Some(A), Some(B),  Some(A),  None,    Some(A), Some(A), Some(A),  Some(P),  Some(P)]),
+        (U, [  None,    Some(U), Some(U), Some(P), Some(U), Some(B),  Some(U),  None,    Some(U), Some(U), Some(U),  Some(P),  Some(P)]),
+        (P, [  None,    None,    Some(P), Some(P), Some(U), Some(B),  Some(P),  None,    Some(P), Some(P), Some(P),  Some(P),  Some(P)]),
+        (K, [  None,    None,    Some(K), None,    Some(K), Some(B),  Some(K),  Some(F), Some(K), Some(K), Some(K),  Some(K),  Some(K)]),
+        (B, [  None,    None,    None,    None,    None,    Some(B),  Some(B),  None,    None,    Some(R), Some(B),  Some(B),  Some(B)]),
+        (R, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(R), Some(R),  Some(R),  Some(R)]),
+        (F, [  None,    None,    None,    None,    None,    None,     None,     None,    None,    Some(F), Some(F),  Some(F),  Some(F)]),
     ];
     for (phase, expected) in table {
         let events = [
@@ -81,6 +81,7 @@ fn every_event_in_every_phase_has_its_answer() {
             observed(ALL),
             jump(),
             refused(),
+            lagging(),
         ];
         let found = events.map(|event| outcome(phase, event));
         assert_eq!(found, expected, "{phase}");

@@ -299,7 +299,12 @@ fn list(session: &Session, path: &str, limit: usize) -> Result<(), CliError> {
             orders.iter().map(|order| {
                 let OrderSummary { id, tenant, plan, phase, stage, waits_for, convergence, .. } = order;
                 let stage = format!("{} ({}/{})", stage.name, stage.number, stage.of);
-                let converged = format!("{}/{}", convergence.converged, convergence.total);
+                let converged = match convergence.ignored {
+                    0 => format!("{}/{}", convergence.converged, convergence.total),
+                    ignored => {
+                        format!("{}/{}, {ignored} ignored", convergence.converged, convergence.total)
+                    }
+                };
                 let waits = or_dash(waits_for.as_ref().map(|waits| &waits.what));
                 [id.to_string(), tenant.clone(), plan.clone(), phase.to_string(), stage, converged, waits]
             }),

@@ -39,13 +39,15 @@ impl Draft<'_> {
                 .map_err(|source| ActionError::Rules { tenant: tenant.to_owned(), source })
         };
         let last_revision = last.as_ref().map_or(0, |last| last.revision);
-        let awaited = last.as_ref().filter(|_| self.is_awaiting).map_or(0, |last| last.proxies);
+        let awaited = last.as_ref().filter(|_| self.waits.is_awaiting).map_or(0, |last| last.proxies);
         let mut loaded = Daemon::load(tenant, encoded(last_revision + 1)?)?;
         let known = last.filter(|last| last.content_hash == loaded.content_hash());
         let is_known = known.is_some();
         let (proxies, is_firm) = match known {
             Some(known) => (known.proxies, known.is_firm),
-            None => (Convergence::of(tenant, 0, self.proxies).total.max(awaited), self.is_rescue),
+            None => {
+                (Convergence::counted(tenant, self.proxies, self.waits.gone).max(awaited), self.is_rescue)
+            }
         };
         if !is_known {
             let (revision, content_hash) = (loaded.revision(), loaded.content_hash());

@@ -166,6 +166,6 @@ impl State {
 }
 
 /// Whether an order would go forward, which it cannot while the rules are held back that it stands for.
-fn goes_forward(order: &Order) -> bool {
+pub(crate) fn goes_forward(order: &Order) -> bool {
     matches!(order.phase, Phase::Running | Phase::AwaitingApproval)
 }

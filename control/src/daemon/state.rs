@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The state, and which commit wrote each value of it: that is the value's version.
 pub(crate) struct Known {
@@ -141,13 +142,22 @@ pub(crate) struct RefusalRecord {
     pub(crate) at: Timestamp,
 }
 
+/// Which proxies are waited for beside those that are connected.
+#[derive(Clone, Copy)]
+pub(crate) struct Waits {
+    /// How long one whose stream ended still counts.
+    pub(crate) gone: Duration,
+    /// Whether those that were there before the start do.
+    pub(crate) is_awaiting: bool,
+}
+
 /// A state that is being changed, and the transaction that makes the change last.
 pub(crate) struct Draft<'a> {
     pub(crate) state: State,
     /// What the proxies did when the change began.
     pub(crate) proxies: &'a [ProxyStatus],
-    /// Whether proxies that were there before the start are still waited for.
-    pub(crate) is_awaiting: bool,
+    /// Which others are waited for.
+    pub(crate) waits: Waits,
     /// When the change began.
     pub(crate) now: Timestamp,
     known: &'a Known,
@@ -276,25 +286,10 @@ pub(crate) struct Drafted {
 // === impl Draft ===
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(
-        known: &'a Known,
-        proxies: &'a [ProxyStatus],
-        is_awaiting: bool,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], waits: Waits, now: Timestamp) -> Self {
         let state = known.state.clone();
         let txn = Transaction::default();
-        Self {
-            state,
-            proxies,
-            is_awaiting,
-            now,
-            known,
-            txn,
-            kept: None,
-            has_new_rules: false,
-            is_rescue: false,
-        }
+        Self { state, proxies, waits, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
     }
 
     /// The version of a value before this change.

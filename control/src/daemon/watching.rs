@@ -19,6 +19,8 @@ pub(crate) struct Watch {
     /// Since when there was no break.
     since: Timestamp,
     last: Clocks,
+    /// Since when a revision of a tenant is wanted, by the monotonic clock.
+    wanted_by_tenant: BTreeMap<String, (u64, Duration)>,
     /// Since when every proxy of a tenant runs its wanted revision, by the monotonic clock.
     converged_by_tenant: BTreeMap<String, (u64, Duration)>,
 }
@@ -38,7 +40,12 @@ impl Watch {
     pub(crate) fn new(clock: &dyn Clock, last_deed: Option<Timestamp>) -> Self {
         let now = Clocks::at(clock);
         let last = Clocks { wall: last_deed.map_or(now.wall, |deed| deed.max(now.wall)), ..now };
-        Self { since: last.wall, last, converged_by_tenant: BTreeMap::new() }
+        Self {
+            since: last.wall,
+            last,
+            wanted_by_tenant: BTreeMap::new(),
+            converged_by_tenant: BTreeMap::new(),
+        }
     }
 
     /// Looks at the clocks, and gives by how much the wall clock jumped since the last look, if it did.
@@ -69,15 +76,19 @@ impl Watch {
 
     /// Notes how far a tenant's wanted revision is now.
     pub(crate) fn saw(&mut self, tenant: &str, convergence: &Convergence) {
-        if !convergence.seen().is_converged() {
-            self.converged_by_tenant.remove(tenant);
-            return;
-        }
         let now = (convergence.wanted, self.last.elapsed);
-        let entry = self.converged_by_tenant.entry(tenant.to_owned()).or_insert(now);
-        if entry.0 != convergence.wanted {
-            *entry = now;
+        note(&mut self.wanted_by_tenant, tenant, now);
+        if convergence.seen().is_converged() {
+            note(&mut self.converged_by_tenant, tenant, now);
+        } else {
+            self.converged_by_tenant.remove(tenant);
         }
+    }
+
+    /// How long a revision of a tenant is wanted, as far as somebody watched.
+    pub(crate) fn wanted_for(&self, tenant: &str, revision: u64, clock: &dyn Clock) -> Duration {
+        let since = self.wanted_by_tenant.get(tenant).filter(|(wanted, _)| *wanted == revision);
+        since.map_or(Duration::ZERO, |(_, since)| clock.elapsed().saturating_sub(*since))
     }
 
     /// What an order of a tenant sees.
@@ -98,6 +109,14 @@ impl Watch {
             frozen_since,
             watching_since: self.since,
         }
+    }
+}
+
+/// Keeps the time of the first look at a revision.
+fn note(by_tenant: &mut BTreeMap<String, (u64, Duration)>, tenant: &str, now: (u64, Duration)) {
+    let entry = by_tenant.entry(tenant.to_owned()).or_insert(now);
+    if entry.0 != now.0 {
+        *entry = now;
     }
 }
 

@@ -46,6 +46,15 @@ impl Order {
         next
     }
 
+    /// Stops, where it goes forward.
+    pub(super) fn stop(&self, reason: String, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        if matches!(self.phase, Phase::Running | Phase::AwaitingApproval) {
+            next.hold_back(Actor { reason, ..Actor::daemon() }, now);
+        }
+        next
+    }
+
     pub(super) fn resume(&self, actor: Actor, now: Timestamp) -> Stepped {
         check_reason(&actor)?;
         match self.phase {

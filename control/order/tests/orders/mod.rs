@@ -95,6 +95,10 @@ pub fn refused() -> Event {
     Event::Refused { revision: 8, node: "envoy-1".into(), message: "no such file".into() }
 }
 
+pub fn lagging() -> Event {
+    Event::Lagging { revision: 8, proxies: 2, node: "envoy-1".into(), after: SignedDuration::from_mins(10) }
+}
+
 pub fn jump() -> Event {
     Event::ClockJumped { by: SignedDuration::from_hours(1) }
 }

@@ -1,13 +1,15 @@
 //! What the API shows of orders.
 
+use crate::config::{LaggardPolicy, Laggards};
+use crate::daemon::FreezeView;
 use crate::daemon::views::gates::{ApprovalView, NextStageView, RetentionView, WaitsView};
-use crate::daemon::{FreezeView, LAGGARD_GRACE};
 use graylane_order::{Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
 use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// An order as it stands.
@@ -146,8 +148,11 @@ pub struct Convergence {
     pub applied: usize,
     /// Connected proxies that acknowledged it, and do not report to run another or not to have read it.
     pub converged: usize,
-    /// Connected proxies, and those that were within the last minute.
+    /// Connected proxies, and those that were a moment ago: within a minute, if the configuration says nothing else.
     pub total: usize,
+    /// Connected proxies that lag for so long that the configuration does not count them any more.
+    #[serde(default)]
+    pub ignored: usize,
 }
 
 /// What the orders of a tenant see at one moment.
@@ -242,21 +247,43 @@ impl OrderSummary {
 // === impl Convergence ===
 
 impl Convergence {
-    /// Counts the proxies that ask for the rules of `tenant`: those that are connected, and those that were a moment ago.
-    pub(crate) fn of(tenant: &str, wanted: u64, proxies: &[ProxyStatus]) -> Self {
+    /// Counts the proxies that ask for the rules of `tenant`, which are wanted for so long.
+    pub(crate) fn of(
+        tenant: &str,
+        wanted: u64,
+        proxies: &[ProxyStatus],
+        laggards: Laggards,
+        wanted_for: Duration,
+    ) -> Self {
         let mut counts = Self { wanted, ..Self::default() };
-        let counts_still = |proxy: &&ProxyStatus| proxy.gone_for.is_none_or(|gone| gone < LAGGARD_GRACE);
-        for proxy in proxies.iter().filter(|proxy| proxy.tenant == tenant).filter(counts_still) {
+        let mut late = 0;
+        let counted = |proxy: &&ProxyStatus| proxy.tenant == tenant && laggards.counts(proxy);
+        for proxy in proxies.iter().filter(counted) {
             let acknowledged =
                 proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
             let reads = !proxy.rejected_config;
             let applied = proxy.applied.map(|applied| applied == wanted && reads);
+            let converged = acknowledged && reads && applied != Some(false);
             counts.total += 1;
             counts.acknowledged += usize::from(acknowledged);
             counts.applied += usize::from(applied == Some(true));
-            counts.converged += usize::from(acknowledged && reads && applied != Some(false));
+            counts.converged += usize::from(converged);
+            if let LaggardPolicy::Ignore(after) = laggards.policy {
+                late += usize::from(!converged && Laggards::is_late(proxy, wanted_for, after));
+            }
+        }
+        // Where nobody runs it, it is not the proxies that are late.
+        if counts.converged > 0 {
+            counts.ignored = late;
+            counts.total -= late;
         }
         counts
+    }
+
+    /// How many proxies count for a tenant.
+    pub(crate) fn counted(tenant: &str, proxies: &[ProxyStatus], gone: Duration) -> usize {
+        let laggards = Laggards { gone, policy: LaggardPolicy::Wait };
+        proxies.iter().filter(|proxy| proxy.tenant == tenant && laggards.counts(proxy)).count()
     }
 
     /// Whether there are proxies, and every one of them runs it.
