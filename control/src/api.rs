@@ -9,6 +9,7 @@ mod description;
 mod events;
 mod freezes;
 mod lists;
+mod metrics;
 mod order_list;
 mod orders;
 mod plans;
@@ -19,6 +20,7 @@ mod rules;
 
 use crate::caller::Tokens;
 use crate::daemon::Daemon;
+use crate::metrics::Metrics;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
@@ -85,8 +87,9 @@ pub fn openapi_json() -> String {
     ApiDoc::openapi().to_pretty_json().unwrap_or_default()
 }
 
-/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it.
-pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Router {
+/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it; and its figures, for
+/// everybody.
+pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams, metrics: Metrics) -> Router {
     let v1 = Router::new()
         .route("/plans", post(plans::apply).get(plans::list))
         .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
@@ -117,10 +120,11 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams) -> Rou
         .route("/audit", get(audit::list))
         .route_layer(from_fn_with_state(tokens, caller::authenticate))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())))
-        .layer(Extension(Arc::new(streams)))
-        .layer(from_fn(browsers::guard));
+        .layer(Extension(Arc::new(streams)));
     Router::new()
         .nest("/api/v1", v1)
+        .route("/metrics", get(metrics::get).with_state(metrics::Scraped::new(metrics)))
+        .route_layer(from_fn(browsers::guard))
         .route("/livez", get(async || "ok"))
         .route("/readyz", get(async || "ok"))
         .fallback(problem::no_such_path)

@@ -14,3 +14,5 @@ pub mod config;
 pub mod daemon;
 pub mod fleet;
 pub mod inspection;
+pub mod measured_store;
+pub mod metrics;

@@ -5,6 +5,8 @@ use crate::cli::CliError;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::measured_store::{MeasuredStore, StoreFigures};
+use crate::metrics::Metrics;
 use anyhow::Context as _;
 use clap::Args;
 use graylane_store::RedbStore;
@@ -56,7 +58,8 @@ impl Serve {
         if tokens.is_empty() && !self.http.ip().is_loopback() {
             tracing::warn!(http = %self.http, "everybody who reaches the API may do everything; see `graylane token`");
         }
-        let store = RedbStore::open(&self.data)?;
+        let figures = StoreFigures::default();
+        let store = MeasuredStore::new(RedbStore::open(&self.data)?, figures.clone());
         let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
         let xds = Xds::new(settings, config.proxies().canary);
         let daemon =
@@ -76,7 +79,8 @@ impl Serve {
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
         let streams = Streams::new(changes.clone(), stopped.clone());
-        let router = api::router(Arc::clone(&daemon), tokens, streams);
+        let metrics = Metrics::new(Arc::clone(&daemon), &xds, &figures);
+        let router = api::router(Arc::clone(&daemon), tokens, streams, metrics);
         let mut http =
             tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));

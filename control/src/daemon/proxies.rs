@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const MAX_COMPARED: usize = 2_000;
 
 /// Which proxies to list: those of which all holds that is given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProxyFilter {
     /// Those with a resource of this tenant.
     pub tenant: Option<String>,

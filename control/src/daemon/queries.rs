@@ -3,6 +3,8 @@
 use crate::daemon::state::Published;
 use crate::daemon::{ActionError, AuditPage, BaselineView, Daemon, ExplainView, RulesView};
 use bytes::Bytes;
+use graylane_order::Phase;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 // === impl Daemon ===
@@ -84,6 +86,16 @@ impl Daemon {
     /// When the tenant has none.
     pub fn rules_bytes(&self, tenant: &str) -> Result<Bytes, ActionError> {
         Ok(self.published(tenant)?.bytes.clone())
+    }
+
+    /// How many orders there are in each phase.
+    #[must_use]
+    pub fn order_counts(&self) -> BTreeMap<Phase, usize> {
+        let mut counts = Phase::ALL.map(|phase| (phase, 0)).into_iter().collect::<BTreeMap<_, _>>();
+        for order in self.known().state.orders.values() {
+            *counts.entry(order.phase).or_default() += 1;
+        }
+        counts
     }
 
     /// The baselines that finished orders left.

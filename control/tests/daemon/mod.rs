@@ -27,6 +27,7 @@ pub struct Daemon {
 pub struct Answer {
     pub status: u16,
     headers: ureq::http::HeaderMap,
+    pub text: String,
     pub json: Value,
 }
 
@@ -132,7 +133,7 @@ impl Daemon {
         let mut answer = agent.run(request.body(body.to_vec()).unwrap()).unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         let json = serde_json::from_str(&text).unwrap_or_default();
-        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), json }
+        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text, json }
     }
 }
 

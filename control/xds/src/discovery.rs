@@ -12,12 +12,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Streaming};
 use tonic::codegen::Service;
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::server::NamedService;
+use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES};
@@ -28,7 +28,7 @@ use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Outgoing, Output, Protocol, Stream, World};
-use crate::wire::Frame;
+use crate::telemetry::{OpenStream, Queued, Reason};
 
 /// What says how a client compressed its messages.
 const ENCODING_HEADER: &str = "grpc-encoding";
@@ -61,7 +61,8 @@ struct Driver<S: Stream> {
     /// Known after the first message.
     peer: Option<Peer>,
     context: Discovery,
-    outbound: mpsc::Sender<Result<Frame, Status>>,
+    telemetry: OpenStream,
+    outbound: mpsc::Sender<Result<Queued, Status>>,
     /// Gives the stream's place back when it ends.
     _slot: OwnedSemaphorePermit,
 }
@@ -89,13 +90,14 @@ impl Discovery {
         stream: fn(Protocol) -> S,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
-        check_encoding(request.headers())?;
+        check_encoding(request.headers()).inspect_err(|_| self.gate.telemetry.refused(Reason::Compressed))?;
         let slot = self.gate.enter()?;
         let (outbound, receiver) = mpsc::channel(MAX_QUEUED);
         let id = self.proxies.new_stream();
         let stream = stream(protocol);
-        let driver =
-            Driver { stream, id, protocol, peer: None, context: self.clone(), outbound, _slot: slot };
+        let telemetry = OpenStream::new(self.gate.telemetry.clone(), protocol.as_str());
+        let context = self.clone();
+        let driver = Driver { stream, id, protocol, peer: None, context, telemetry, outbound, _slot: slot };
         tokio::spawn(driver.run(messages(request.into_body())));
         let mut response = Response::new(Body::new(Outbound::new(receiver)));
         response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
@@ -186,7 +188,7 @@ impl<S: Stream> Driver<S> {
                 // one in peace.
                 request = inbound.message() => match request {
                     Ok(request) => self.hear(request?),
-                    Err(status) => Err(status),
+                    Err(status) => Err(self.misread(status)),
                 },
                 Ok(()) = bell.changed() => Ok(self.look()),
                 () = self.outbound.closed() => return None,
@@ -196,7 +198,8 @@ impl<S: Stream> Driver<S> {
                 Err(status) => return Some(status),
             };
             if let Some(Outgoing { message, resource, version }) = outgoing {
-                self.outbound.send(Ok(message)).await.ok()?;
+                let queued = self.telemetry.made(message, Instant::now());
+                self.outbound.send(Ok(queued)).await.ok()?;
                 if let Some(peer) = &self.peer {
                     self.context.proxies.sent(peer, &resource, version.revision);
                 }
@@ -204,12 +207,22 @@ impl<S: Stream> Driver<S> {
         }
     }
 
+    /// Counts what cannot be read. A connection that broke is no such thing.
+    fn misread(&self, status: Status) -> Status {
+        if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) {
+            self.context.gate.telemetry.refused(Reason::Unreadable);
+        }
+        status
+    }
+
     fn hear(&mut self, request: S::Request) -> Result<Output, Status> {
+        self.telemetry.heard();
         self.volunteer(&request);
         let snapshot = self.context.snapshots.current();
         let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
         let output = self.stream.on_request(request, &world).map_err(|refusal| {
             tracing::warn!(protocol = %self.protocol, %refusal, "stream refused");
+            self.context.gate.telemetry.refused(Reason::Malformed);
             Status::invalid_argument(refusal.to_string())
         })?;
         self.meet();
@@ -255,11 +268,16 @@ impl<S: Stream> Driver<S> {
     }
 
     /// Records what happened. Sending comes after, so that an answer never meets a table that does not know of its proxy.
-    fn record(&self, output: Output) -> Result<Option<Outgoing>, Status> {
+    fn record(&mut self, output: Output) -> Result<Option<Outgoing>, Status> {
+        let now = Instant::now();
+        self.telemetry.happened(&output.events, now);
         if let Some(peer) = &self.peer {
             self.take_rejections(peer, &output.events);
-            let recorded = self.context.proxies.record(peer, output.events, Instant::now());
-            recorded.map_err(|full| Status::resource_exhausted(full.to_string()))?;
+            let recorded = self.context.proxies.record(peer, output.events, now);
+            recorded.map_err(|full| {
+                self.context.gate.telemetry.refused(Reason::TooManyProxies);
+                Status::resource_exhausted(full.to_string())
+            })?;
         }
         Ok(output.outgoing)
     }

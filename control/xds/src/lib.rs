@@ -16,6 +16,7 @@ mod resource;
 mod server;
 mod snapshot;
 mod stream;
+mod telemetry;
 mod version;
 mod wire;
 

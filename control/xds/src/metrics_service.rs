@@ -13,6 +13,7 @@ use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::server::Gate;
 use crate::snapshot::Snapshots;
 use crate::stream::{Identity, Refusal};
+use crate::telemetry::{METRICS, OpenStream, Reason};
 
 /// The gauge of the revision that the filter runs.
 const REVISION_GAUGE: &str = "graylane_revision";
@@ -37,6 +38,7 @@ impl MetricsService for Metrics {
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
         let _slot = self.gate.enter()?;
+        let telemetry = OpenStream::new(self.gate.telemetry.clone(), METRICS);
         let mut inbound = request.into_inner();
         let mut node = None;
         loop {
@@ -45,9 +47,10 @@ impl MetricsService for Metrics {
                 () = self.gate.closed() => return Err(Status::unavailable("server is shutting down")),
             };
             let Some(message) = message else { return Ok(Response::new(StreamMetricsResponse {})) };
+            telemetry.heard();
             let node = match &node {
                 Some(node) => node,
-                None => node.insert(identity(&message)?.node),
+                None => node.insert(self.identity(&message)?.node),
             };
             let report = read(&message.envoy_metrics);
             if report != FilterReport::default() {
@@ -66,12 +69,15 @@ impl Metrics {
         let message = format!("its filter cannot read it, and runs revision {runs}");
         self.snapshots.refuse_wanted(&resource, version, node, &message);
     }
-}
 
-/// Who sends. Envoy says it in the first message of a stream only.
-fn identity(message: &StreamMetricsMessage) -> Result<Identity, Status> {
-    let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
-    Identity::of(node).map_err(|refusal: Refusal| Status::invalid_argument(refusal.to_string()))
+    /// Who sends. Envoy says it in the first message of a stream only.
+    fn identity(&self, message: &StreamMetricsMessage) -> Result<Identity, Status> {
+        let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
+        Identity::of(node).map_err(|refusal: Refusal| {
+            self.gate.telemetry.refused(Reason::Malformed);
+            Status::invalid_argument(refusal.to_string())
+        })
+    }
 }
 
 /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.

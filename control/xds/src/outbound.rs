@@ -11,12 +11,12 @@ use http_body::{Body, Frame as HttpFrame};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::wire::Frame;
+use crate::telemetry::Queued;
 
 /// What a stream sends. The next response is taken only when the one before was handed to the connection.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    receiver: mpsc::Receiver<Result<Frame, Status>>,
+    receiver: mpsc::Receiver<Result<Queued, Status>>,
     /// What is left of the response that was taken last.
     pieces: VecDeque<Bytes>,
     /// Whether the status was sent, behind which nothing may come.
@@ -26,7 +26,7 @@ pub(crate) struct Outbound {
 // === impl Outbound ===
 
 impl Outbound {
-    pub(crate) fn new(receiver: mpsc::Receiver<Result<Frame, Status>>) -> Self {
+    pub(crate) fn new(receiver: mpsc::Receiver<Result<Queued, Status>>) -> Self {
         Self { receiver, pieces: VecDeque::new(), is_over: false }
     }
 }
@@ -47,8 +47,8 @@ impl Body for Outbound {
                 return Poll::Ready(None);
             }
             let status = match ready!(self.receiver.poll_recv(context)) {
-                Some(Ok(frame)) => {
-                    self.pieces.extend(frame.pieces());
+                Some(Ok(queued)) => {
+                    self.pieces.extend(queued.take().pieces());
                     continue;
                 }
                 Some(Err(status)) => status,

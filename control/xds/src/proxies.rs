@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use crate::ecds;
 use crate::limits::MAX_PROXIES;
 use crate::snapshot::{Fleet, Snapshot};
 use crate::stream::{Event, History, Identity, Protocol};
+use crate::telemetry::Telemetry;
 use crate::version::Version;
 use table::{Entry, Link, Reported, Table};
 
@@ -110,8 +111,9 @@ pub(crate) struct Proxies {
 // === impl Proxies ===
 
 impl Proxies {
-    pub(crate) fn new() -> Self {
-        Self { table: Mutex::default(), streams: AtomicU64::new(1), changes: watch::Sender::new(0) }
+    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+        let table = Mutex::new(Table::new(telemetry));
+        Self { table, streams: AtomicU64::new(1), changes: watch::Sender::new(0) }
     }
 
     /// A receiver that wakes at every connect, disconnect, ACK, NACK and changed report.
@@ -227,10 +229,7 @@ fn statuses(
     let sole = is_sole(by_resource);
     let status = |(resource, entry): (&String, &Entry)| {
         let wanted = snapshot.wanted(resource).map(|published| published.version);
-        let connected_for = match entry.link {
-            Link::Up { since, .. } => Some(now.saturating_duration_since(since)),
-            Link::Down { .. } => None,
-        };
+        let connected_for = entry.up_since().map(|since| now.saturating_duration_since(since));
         let gone_for = entry.down_since().map(|since| now.saturating_duration_since(since));
         ProxyStatus {
             node: node.to_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
@@ -22,12 +23,14 @@ use crate::proxies::{Proxies, ProxyStatus};
 use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
 use crate::snapshot::{Encoded, Snapshots};
+use crate::telemetry::{Offers, Reason, Telemetry};
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Xds {
     snapshots: Arc<Snapshots>,
     proxies: Arc<Proxies>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// What was prepared to be published.
@@ -44,6 +47,7 @@ pub struct ServeError(#[from] tonic::transport::Error);
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
     closing: watch::Receiver<bool>,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 // === impl Xds ===
@@ -51,7 +55,9 @@ pub(crate) struct Gate {
 impl Xds {
     /// A server with nothing published. What it publishes, a `share` of the proxies tries first.
     pub fn new(settings: FilterSettings, share: CanaryShare) -> Self {
-        Self { snapshots: Arc::new(Snapshots::new(settings, share)), proxies: Arc::new(Proxies::new()) }
+        let telemetry = Arc::<Telemetry>::default();
+        let proxies = Arc::new(Proxies::new(telemetry.clone()));
+        Self { snapshots: Arc::new(Snapshots::new(settings, share)), proxies, telemetry }
     }
 
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
@@ -67,7 +73,9 @@ impl Xds {
     /// for it. A tenant that is left out keeps the rules it has, and its new proxies are sent none. One publisher has to
     /// prepare and publish by turns: of two that were prepared at once, the later one wins whole.
     pub fn publish(&self, Prepared(encoded): Prepared) {
-        self.snapshots.swap(encoded, &*self.proxies, Instant::now());
+        let now = Instant::now();
+        self.telemetry.publishes(encoded.versions(), now);
+        self.snapshots.swap(encoded, &*self.proxies, now);
     }
 
     /// Takes in that every proxy of a tenant accepted the revision that is wanted: this is what proxies get when one refuses
@@ -108,6 +116,12 @@ impl Xds {
         self.proxies.list(&self.snapshots.current(), Instant::now())
     }
 
+    /// Adds what is measured here to what is scraped, under names that begin with `xds_` or `proxy_`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.telemetry.register(registry);
+        registry.register_collector(Box::new(Offers(self.snapshots.clone())));
+    }
+
     /// A receiver that wakes when a proxy connects, disconnects, acknowledges, rejects, or reports something new. The number only
     /// counts; read [`Xds::proxies`] for the state.
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -126,7 +140,11 @@ impl Xds {
     ) -> Result<(), ServeError> {
         let (close, closing) = watch::channel(false);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let gate = Gate { places: Arc::new(Semaphore::new(MAX_STREAMS)), closing };
+        let gate = Gate {
+            places: Arc::new(Semaphore::new(MAX_STREAMS)),
+            closing,
+            telemetry: self.telemetry.clone(),
+        };
         let router = self.router(&gate).await;
         let serving = router.serve_with_incoming_shutdown(incoming, async move { gate.closed().await });
         let follow_trials = self.clone().follow_trials();
@@ -185,6 +203,7 @@ impl Gate {
     pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Status> {
         let place = self.places.clone().try_acquire_owned();
         place.map_err(|_| {
+            self.telemetry.refused(Reason::TooManyStreams);
             Status::resource_exhausted(format!("{MAX_STREAMS} streams are open, which is the limit"))
         })
     }

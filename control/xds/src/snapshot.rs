@@ -126,6 +126,15 @@ impl Offer {
     }
 }
 
+// === impl Encoded ===
+
+impl Encoded {
+    /// The versions by resource.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&str, Version)> {
+        self.0.iter().map(|(name, resource)| (name.as_str(), resource.version))
+    }
+}
+
 // === impl Snapshot ===
 
 impl Snapshot {

@@ -66,6 +66,11 @@ impl Frame {
         Self::new(&head, body, tail)
     }
 
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.body.len() + self.tail.len()
+    }
+
     /// The pieces in the order of the wire.
     pub(crate) fn pieces(self) -> [Bytes; 3] {
         [self.head, self.body, self.tail]

@@ -1,18 +1,21 @@
 //! The entries, and how an event changes them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{FilterReport, Nack, Peer, StreamId, TableFull, Unreadable, is_sole};
 use crate::limits::{FORGET_AFTER, MAX_PROXIES};
 use crate::stream::{Event, Protocol};
+use crate::telemetry::Telemetry;
 use crate::version::Version;
 
 /// Entries by node, then resource.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     by_node: BTreeMap<String, BTreeMap<String, Entry>>,
     entries: usize,
+    telemetry: Arc<Telemetry>,
 }
 
 /// One proxy with one resource.
@@ -49,6 +52,10 @@ pub(super) enum Link {
 // === impl Table ===
 
 impl Table {
+    pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self { by_node: BTreeMap::new(), entries: 0, telemetry }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &BTreeMap<String, Entry>)> {
         self.by_node.iter()
     }
@@ -68,6 +75,9 @@ impl Table {
             Event::Acknowledged { resource, version } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
                 entry.acknowledge(version);
+                if let Some(since) = entry.up_since() {
+                    self.telemetry.acknowledged(&resource, version, since, now);
+                }
             }
             Event::Rejected { resource, version, message, .. } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
@@ -150,11 +160,23 @@ impl Table {
         let mut reported = Reported::default();
         let Some(by_resource) = self.by_node.get_mut(node) else { return reported };
         let is_sole = is_sole(by_resource);
-        for (resource, entry) in by_resource.iter_mut().filter(|(_, entry)| entry.down_since().is_none()) {
+        for (resource, entry) in by_resource {
+            let Some(since) = entry.up_since() else { continue };
             entry.last_message = now;
-            let could_read = entry.report.rejected_config == Some(false);
+            let before = entry.report;
             reported.changed |= entry.take_report(report);
-            if is_sole && could_read && entry.report.rejected_config == Some(true) {
+            let FilterReport { revision, rejected_config } = entry.report;
+            // What it was not sent here it had before.
+            if let Some(revision) = revision.filter(|_| is_sole && entry.sent == revision)
+                && before.revision != Some(revision)
+            {
+                self.telemetry.applied(resource, revision, since, now);
+            }
+            if rejected_config != Some(true) || before.rejected_config == Some(true) {
+                continue;
+            }
+            self.telemetry.unreadable();
+            if is_sole && before.rejected_config == Some(false) {
                 reported.unreadable = entry.unreadable(resource);
             }
         }
@@ -235,6 +257,13 @@ impl Entry {
 
     fn is_on(&self, of: StreamId) -> bool {
         matches!(self.link, Link::Up { stream, .. } if stream == of)
+    }
+
+    pub(super) fn up_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up { since, .. } => Some(since),
+            Link::Down { .. } => None,
+        }
     }
 
     pub(super) fn down_since(&self) -> Option<Instant> {

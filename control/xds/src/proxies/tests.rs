@@ -33,7 +33,7 @@ impl Bench {
             rules: rules.clone(),
         });
         snapshots.publish(&publications).unwrap();
-        Self { proxies: Proxies::new(), snapshots, start: Instant::now() }
+        Self { proxies: Proxies::new(Arc::default()), snapshots, start: Instant::now() }
     }
 
     fn at(&self, seconds: u64) -> Instant {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
 mod clients;
+mod figures;
 mod stage;
 
 use std::time::Instant;

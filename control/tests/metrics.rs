@@ -1,0 +1,119 @@
+//! What is scraped: the real program, by HTTP.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod daemon;
+
+use daemon::{Daemon, configuration_of};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TABLE: &str = include_str!("../METRICS.md");
+const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
+const OPEN_METRICS: (&str, &str) =
+    ("accept", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+
+/// What is known of a metric: its type, and the values of each of its labels.
+type Described = (String, BTreeMap<String, BTreeSet<String>>);
+
+/// The metrics of the table.
+fn documented() -> BTreeMap<String, Described> {
+    let rows = TABLE.lines().filter_map(|line| line.strip_prefix("| `graylane_"));
+    let metric = |row: &str| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = format!("graylane_{}", cells[0].trim_end_matches('`'));
+        let labels = match cells[2].split_once(':') {
+            Some((label, values)) => BTreeMap::from([(
+                label.trim_matches('`').to_owned(),
+                values.split(',').map(|value| value.trim().to_owned()).collect(),
+            )]),
+            None if cells[2].is_empty() => BTreeMap::new(),
+            None => BTreeMap::from([(cells[2].trim_matches('`').to_owned(), BTreeSet::new())]),
+        };
+        (name, (cells[1].to_owned(), labels))
+    };
+    rows.map(metric).collect()
+}
+
+/// The metrics of a text, which has to say help and type of each before its values.
+fn scraped(text: &str) -> BTreeMap<String, Described> {
+    let mut metrics = BTreeMap::new();
+    let (mut name, mut helped) = ("", "");
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (named, help) = help.split_once(' ').unwrap();
+            assert!(help.len() > 10, "{line}");
+            helped = named;
+        } else if let Some(described) = line.strip_prefix("# TYPE ") {
+            let (named, kind) = described.split_once(' ').unwrap();
+            assert_eq!(named, helped, "its help comes first");
+            name = named;
+            assert!(
+                metrics.insert(name.to_owned(), (kind.to_owned(), BTreeMap::new())).is_none(),
+                "{name} twice"
+            );
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+            assert!(sample.starts_with(name), "{line} is not of {name}");
+            let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+            let (kind, known) = metrics.get_mut(name).unwrap();
+            for label in labels.split(',').filter(|label| !label.is_empty()) {
+                let (label, value) = label.split_once('=').unwrap();
+                if !(kind == "histogram" && label == "le") {
+                    let values: &mut BTreeSet<String> = known.entry(label.to_owned()).or_default();
+                    values.insert(value.trim_matches('"').to_owned());
+                }
+            }
+        }
+    }
+    metrics
+}
+
+#[test]
+fn the_table_of_metrics_is_what_is_scraped() {
+    let data = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(data.path());
+    let answer = daemon.request("GET", "/metrics", &[], b"");
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let mut found = scraped(&answer.text);
+    // The version changes with each release.
+    found.get_mut("graylane_build_info").unwrap().1.get_mut("version").unwrap().clear();
+    assert_eq!(found, documented());
+}
+
+#[test]
+fn who_asks_for_open_metrics_gets_them() {
+    let data = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(data.path());
+    let answer = daemon.request("GET", "/metrics", &[OPEN_METRICS], b"");
+    let kind = answer.header("content-type").unwrap();
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(answer.text.ends_with("# EOF\n"), "{}", answer.text);
+    let bytes = "# TYPE graylane_xds_sent_bytes counter\n# UNIT graylane_xds_sent_bytes bytes\ngraylane_xds_sent_bytes_total 0\n";
+    assert!(answer.text.contains(bytes), "{}", answer.text);
+}
+
+#[test]
+fn figures_want_no_token_and_name_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = configuration_of(dir.path(), &[("ann", "risk-officer")]);
+    let data = dir.path().join("data");
+    let daemon = Daemon::start_with(&data, &["--config", config.to_str().unwrap()]);
+    let file = dir.path().join("ann");
+    let as_ann = ["--token-file", file.to_str().unwrap()];
+    daemon.json(&[&as_ann[..], &["plan", "apply", "-f", "-"]].concat(), PLAN);
+    let figure = |line: &str| daemon.request("GET", "/metrics", &[], b"").text.contains(line);
+    assert!(figure("graylane_orders{phase=\"Running\"} 0\n"));
+    daemon.json(&[&as_ann[..], &["order", "start", "loan-2026-11"]].concat(), "");
+    assert!(figure("graylane_orders{phase=\"Running\"} 1\n"));
+    assert!(!figure("graylane_store_commit_seconds_count 0\n"));
+
+    let answer = daemon.request("GET", "/metrics", &[], b"");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    for name in ["ann", "retail", "loan", "risk-officer"] {
+        assert!(!answer.text.contains(name), "{name} is in\n{}", answer.text);
+    }
+    let foreign = daemon.request("GET", "/metrics", &[("origin", "https://evil.example")], b"");
+    assert_eq!(foreign.status, 403);
+}
