@@ -13,6 +13,7 @@ mod metrics;
 mod order_list;
 mod orders;
 mod plans;
+mod probes;
 mod problem;
 mod proxies;
 mod request;
@@ -27,6 +28,7 @@ use axum::{Extension, Router};
 pub use connections::{Limits, serve};
 use description::Everywhere;
 pub use events::{MAX_STREAMS, Streams};
+pub use probes::Readiness;
 use std::sync::Arc;
 use utoipa::OpenApi;
 
@@ -87,9 +89,15 @@ pub fn openapi_json() -> String {
     ApiDoc::openapi().to_pretty_json().unwrap_or_default()
 }
 
-/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it; and its figures, for
-/// everybody.
-pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams, metrics: Metrics) -> Router {
+/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it; and its figures and its
+/// readiness, for everybody.
+pub fn router(
+    daemon: Arc<Daemon>,
+    tokens: Arc<Tokens>,
+    streams: Streams,
+    metrics: Metrics,
+    readiness: Readiness,
+) -> Router {
     let v1 = Router::new()
         .route("/plans", post(plans::apply).get(plans::list))
         .route("/tenants/{tenant}/plans/{name}", get(plans::get).delete(plans::delete))
@@ -126,7 +134,7 @@ pub fn router(daemon: Arc<Daemon>, tokens: Arc<Tokens>, streams: Streams, metric
         .route("/metrics", get(metrics::get).with_state(metrics::Scraped::new(metrics)))
         .route_layer(from_fn(browsers::guard))
         .route("/livez", get(async || "ok"))
-        .route("/readyz", get(async || "ok"))
+        .route("/readyz", get(probes::ready).with_state(readiness))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(tower_http::trace::TraceLayer::new_for_http())

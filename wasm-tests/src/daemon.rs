@@ -15,6 +15,9 @@ use ureq::http::Response;
 use crate::places;
 use crate::process::{Process, free_address};
 
+/// How long the daemon goes on when it is asked to end. No load balancer has to notice here.
+const DRAIN: &str = "1s";
+
 /// How long one question to the daemon may take.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -71,7 +74,7 @@ impl Daemon {
         self.kill()?;
         let mut command = Command::new(places::daemon()?);
         command.arg("serve").arg("--data").arg(self.data()).arg("--filter-wasm").arg(&self.filter);
-        command.args(["--http", &self.http.to_string(), "--xds", &self.xds.to_string()]);
+        command.args(["--http", &self.http.to_string(), "--xds", &self.xds.to_string(), "--drain", DRAIN]);
         if let Some(config) = &self.config {
             let file = self.folder.path().join("graylane.yaml");
             fs::write(&file, config)?;

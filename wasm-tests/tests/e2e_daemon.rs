@@ -167,26 +167,35 @@ fn a_second_daemon_on_the_same_data_ends_at_once_and_says_why() {
 }
 
 #[test]
-fn sigterm_ends_the_daemon_with_success_though_proxies_and_clients_are_connected() {
+fn sigterm_ends_the_daemon_well_no_request_fails_and_after_its_return_nothing_is_pushed_again() {
     let mut testbed = at_the_second_stage();
+    let revision = until_all_run_the_wanted_revision(&testbed);
+    let pushes_before: Vec<_> = testbed.envoys.iter().map(pushes).collect();
+    let loads: Vec<Load> = testbed.envoys.iter().map(load).collect();
     // A client that keeps its connection and asks nothing.
     let idle = std::net::TcpStream::connect(testbed.daemon.http()).unwrap();
     let began = Instant::now();
     assert!(testbed.daemon.terminate().unwrap(), "{}", testbed.daemon.log());
-    // Well within the grace that would cut the connections.
+    // The drain of a second, and well within the grace that would cut the connections.
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        (Duration::from_secs(1)..Duration::from_secs(4)).contains(&began.elapsed()),
         "it took {:?}\n{}",
         began.elapsed(),
         testbed.daemon.log()
     );
     drop(idle);
-    let pilot = Request::to(LOAN_HOST).teller("T0000017");
-    for envoy in &testbed.envoys {
-        assert_eq!(envoy.client().version_for(&pilot).unwrap(), "v2");
-    }
+    loads.iter().try_for_each(|load| load.until_sent_more(50)).unwrap();
     testbed.daemon.run().unwrap();
-    until_all_run_the_wanted_revision(&testbed);
+    assert_eq!(until_all_run_the_wanted_revision(&testbed), revision);
+    assert_eq!(
+        testbed.envoys.iter().map(pushes).collect::<Vec<_>>(),
+        pushes_before,
+        "a proxy was sent what it has"
+    );
+    for load in loads {
+        let report = load.stop();
+        assert_eq!((report.failures, report.mixed), (0, 0), "{:?}", report.complaints);
+    }
 }
 
 fn is_v2(version: &str) -> Result<()> {

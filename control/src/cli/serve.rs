@@ -1,6 +1,6 @@
 //! `graylane serve`.
 
-use crate::api::{self, Streams};
+use crate::api::{self, Readiness, Streams};
 use crate::cli::CliError;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -9,14 +9,17 @@ use crate::measured_store::{MeasuredStore, StoreFigures};
 use crate::metrics::Metrics;
 use anyhow::Context as _;
 use clap::Args;
+use graylane_plan::Span;
 use graylane_store::RedbStore;
 use graylane_xds::{FilterSettings, Xds};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tracing_subscriber::EnvFilter;
@@ -39,6 +42,22 @@ pub(crate) struct Serve {
     /// every tenant that a plan names exists; without tokens everybody may do everything, as `operator`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How long to go on serving after SIGTERM or SIGINT, up to 10m, while the probes say that it is not ready and load balancers turn
+    /// to other replicas. A second signal ends it at once
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_drain)]
+    drain: Duration,
+}
+
+/// The longest drain. Kubernetes gives a pod 30 seconds in all unless it is told otherwise.
+const MAX_DRAIN: Duration = Duration::from_secs(600);
+
+/// How long work that nobody waits for any more may take when the process ends: a commit that was begun.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// The signals by which somebody ends this process politely.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 // === impl Serve ===
@@ -49,7 +68,9 @@ impl Serve {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime").map_err(CliError::Serve)?;
-        runtime.block_on(self.serve()).map_err(CliError::Serve)
+        let ended = runtime.block_on(self.serve()).map_err(CliError::Serve);
+        runtime.shutdown_timeout(LAST_WORK);
+        ended
     }
 
     async fn serve(self) -> anyhow::Result<()> {
@@ -67,6 +88,8 @@ impl Serve {
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);
         let changes = xds.changes();
 
+        // From here on a signal is heard.
+        let mut signals = Signals::new()?;
         let listen = |address: SocketAddr| async move {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
         };
@@ -78,17 +101,22 @@ impl Serve {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stopped| *stopped).await) }
         };
+        let readiness = Readiness::default();
         let streams = Streams::new(changes.clone(), stopped.clone());
         let metrics = Metrics::new(Arc::clone(&daemon), &xds, &figures);
-        let router = api::router(Arc::clone(&daemon), tokens, streams, metrics);
+        let router = api::router(Arc::clone(&daemon), tokens, streams, metrics, readiness.clone());
         let mut http =
             tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
+        let leaving = xds.clone();
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
         let observed = Arc::clone(&daemon);
         let mut observer = tokio::spawn(async move { observed.observe(changes).await });
 
         let ended = tokio::select! {
-            signal = terminated() => signal,
+            asked = signals.drain(self.drain, || {
+                readiness.leave();
+                leaving.drain();
+            }) => asked,
             () = daemon.store_failure() => Err(anyhow::anyhow!(
                 "the store failed; nothing is taken any more, as nobody knows what is on disk: see the error above, mend the \
                  disk and start again"
@@ -100,11 +128,11 @@ impl Serve {
         tracing::info!("stopping");
         observer.abort();
         stop.send_replace(true);
-        if ended.is_ok() {
-            http.await?;
-            xds.await??;
+        ended?;
+        tokio::select! {
+            finished = async { http.await?; Ok(xds.await??) } => finished,
+            () = signals.next() => Err(ended_at_once()),
         }
-        ended
     }
 }
 
@@ -121,12 +149,61 @@ where
     cause.context(format!("{part} ended"))
 }
 
-/// Waits until somebody ends this process politely.
-async fn terminated() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+/// Reads how long to drain.
+fn parse_drain(text: &str) -> Result<Duration, String> {
+    let drain = Span::new(text).seconds().map(Duration::from_secs).map_err(ToString::to_string)?;
+    match drain <= MAX_DRAIN {
+        true => Ok(drain),
+        false => Err(format!("{text} is over the limit of 10m; a supervisor would have killed it before")),
     }
-    Ok(())
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits until somebody wants this process to end.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits until this process shall end, tells so by `leave`, and waits for those who turn elsewhere.
+    async fn drain(&mut self, time: Duration, leave: impl FnOnce()) -> anyhow::Result<()> {
+        self.next().await;
+        tracing::info!(seconds = time.as_secs(), "draining; a second signal ends it at once");
+        leave();
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            () = self.next() => Err(ended_at_once()),
+        }
+    }
+}
+
+fn ended_at_once() -> anyhow::Error {
+    anyhow::anyhow!(
+        "a second signal ended it at once; what was acknowledged is on disk, and some callers have no answer"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_a_span_of_at_most_ten_minutes() {
+        for (text, seconds) in [("0s", 0), ("5s", 5), ("1m30s", 90), ("10m", 600)] {
+            assert_eq!(parse_drain(text), Ok(Duration::from_secs(seconds)));
+        }
+        for (wrong, says) in
+            [("10m1s", "limit of 10m"), ("5", "like 30m"), ("-5s", "like 30m"), ("", "like 30m")]
+        {
+            assert!(parse_drain(wrong).unwrap_err().contains(says), "{wrong}");
+        }
+    }
 }

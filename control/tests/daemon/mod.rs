@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -86,16 +87,24 @@ impl Daemon {
     }
 
     /// Asks the daemon to end, and waits until it did.
-    pub fn terminate(mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().success()
+    pub fn terminate(self) -> bool {
+        self.signal(Signal::TERM);
+        self.ended() == Some(0)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it ended, and gives its exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Ends the daemon as a power cut would, while others still ask it.
     pub fn cut(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        self.signal(Signal::KILL);
     }
 
     /// Ends the daemon as a power cut would.

@@ -9,6 +9,7 @@
 
 #[path = "../daemon/mod.rs"]
 mod daemon;
+mod drains;
 mod full;
 mod kills;
 mod ledger;

@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Streaming};
 use tonic::codegen::Service;
@@ -20,10 +21,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
-use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES};
+use crate::gate::Gate;
+use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
 use crate::outbound::Outbound;
 use crate::proxies::{Peer, Proxies, StreamId};
-use crate::server::Gate;
 use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
@@ -167,15 +168,15 @@ impl<S: Stream> Driver<S> {
         let last_word = tokio::select! {
             last_word = self.converse(inbound) => last_word,
             // Also while a slow reader holds up a message.
-            () = gate.closed() => Some(Status::unavailable("server is shutting down")),
+            status = gate.closing() => Some(status),
         };
-        if let Some(status) = last_word {
-            // A reader so slow that there is no room for it sees the stream end without a reason.
-            let _ = self.outbound.try_send(Err(status));
-        }
         if let Some(peer) = &self.peer {
             tracing::info!(node = %peer.identity.node, protocol = %peer.protocol, "proxy disconnected");
             self.context.proxies.disconnect(peer, Instant::now());
+        }
+        if let Some(status) = last_word {
+            // Behind the response that was begun. A reader that does not take it in time sees the stream end without a reason.
+            let _ = timeout(SHUTDOWN_GRACE, self.outbound.send(Err(status))).await;
         }
     }
 

@@ -7,6 +7,8 @@
 mod canary;
 mod discovery;
 mod ecds;
+mod gate;
+mod health;
 pub mod limits;
 mod metrics_service;
 mod outbound;

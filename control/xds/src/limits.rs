@@ -68,5 +68,8 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the sign of life may take before the connection is closed.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long shutting down waits for connections to end by themselves.
+/// How long before their streams end clients are told to open no others on their connections, so that they hear it first.
+pub const GOAWAY_LEAD: Duration = Duration::from_millis(100);
+
+/// How long the last responses and the ends of streams may take to be read when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamM
 use envoy_types::pb::io::prometheus::client::MetricFamily;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::gate::Gate;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
-use crate::server::Gate;
 use crate::snapshot::Snapshots;
 use crate::stream::{Identity, Refusal};
 use crate::telemetry::{METRICS, OpenStream, Reason};
@@ -44,7 +44,7 @@ impl MetricsService for Metrics {
         loop {
             let message = tokio::select! {
                 message = inbound.message() => message?,
-                () = self.gate.closed() => return Err(Status::unavailable("server is shutting down")),
+                status = self.gate.closing() => return Err(status),
             };
             let Some(message) = message else { return Ok(Response::new(StreamMetricsResponse {})) };
             telemetry.heard();

@@ -6,16 +6,17 @@ use std::time::Instant;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tonic::Status;
+use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
 use crate::canary::CanaryShare;
 use crate::discovery::{Ads, Discovery, Ecds};
 use crate::ecds::FilterSettings;
+use crate::gate::{Gate, Phase};
+use crate::health;
 use crate::limits::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS, MAX_STREAMS_PER_CONNECTION,
+    GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS_PER_CONNECTION,
     SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_TICK,
 };
 use crate::metrics_service::Metrics;
@@ -23,14 +24,14 @@ use crate::proxies::{Proxies, ProxyStatus};
 use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
 use crate::snapshot::{Encoded, Snapshots};
-use crate::telemetry::{Offers, Reason, Telemetry};
+use crate::telemetry::{Offers, Telemetry};
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Xds {
     snapshots: Arc<Snapshots>,
     proxies: Arc<Proxies>,
-    telemetry: Arc<Telemetry>,
+    gate: Gate,
 }
 
 /// What was prepared to be published.
@@ -42,14 +43,6 @@ pub struct Prepared(Encoded);
 #[error("the xds server failed")]
 pub struct ServeError(#[from] tonic::transport::Error);
 
-/// What every stream passes: a bounded number of places, and the word that the server is closing.
-#[derive(Clone, Debug)]
-pub(crate) struct Gate {
-    places: Arc<Semaphore>,
-    closing: watch::Receiver<bool>,
-    pub(crate) telemetry: Arc<Telemetry>,
-}
-
 // === impl Xds ===
 
 impl Xds {
@@ -57,7 +50,8 @@ impl Xds {
     pub fn new(settings: FilterSettings, share: CanaryShare) -> Self {
         let telemetry = Arc::<Telemetry>::default();
         let proxies = Arc::new(Proxies::new(telemetry.clone()));
-        Self { snapshots: Arc::new(Snapshots::new(settings, share)), proxies, telemetry }
+        let snapshots = Arc::new(Snapshots::new(settings, share));
+        Self { snapshots, proxies, gate: Gate::new(telemetry) }
     }
 
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
@@ -74,7 +68,7 @@ impl Xds {
     /// prepare and publish by turns: of two that were prepared at once, the later one wins whole.
     pub fn publish(&self, Prepared(encoded): Prepared) {
         let now = Instant::now();
-        self.telemetry.publishes(encoded.versions(), now);
+        self.gate.telemetry.publishes(encoded.versions(), now);
         self.snapshots.swap(encoded, &*self.proxies, now);
     }
 
@@ -118,7 +112,7 @@ impl Xds {
 
     /// Adds what is measured here to what is scraped, under names that begin with `xds_` or `proxy_`.
     pub fn register(&self, registry: &mut Registry) {
-        self.telemetry.register(registry);
+        self.gate.telemetry.register(registry);
         registry.register_collector(Box::new(Offers(self.snapshots.clone())));
     }
 
@@ -128,8 +122,14 @@ impl Xds {
         self.proxies.changes()
     }
 
-    /// Serves until `shutdown` is ready. Then it ends the streams with `UNAVAILABLE`, which lets proxies turn to another replica, and
-    /// waits at most 5 s for their connections.
+    /// Says that the server is about to end: its health is not serving, and new streams are refused with `UNAVAILABLE`, so that
+    /// proxies and load balancers turn to another replica. Who is there is served on until `shutdown` of [`Xds::serve`].
+    pub fn drain(&self) {
+        self.gate.go_on(Phase::Draining);
+    }
+
+    /// Serves until `shutdown` is ready. Then it tells clients to open no stream on their connections (GOAWAY), hands out the
+    /// responses that it began, ends the streams with `UNAVAILABLE`, and waits at most 5 s for all that to be read.
     ///
     /// # Errors
     /// When the listener fails.
@@ -138,26 +138,30 @@ impl Xds {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let (close, closing) = watch::channel(false);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let gate = Gate {
-            places: Arc::new(Semaphore::new(MAX_STREAMS)),
-            closing,
-            telemetry: self.telemetry.clone(),
-        };
-        let router = self.router(&gate).await;
-        let serving = router.serve_with_incoming_shutdown(incoming, async move { gate.closed().await });
-        let follow_trials = self.clone().follow_trials();
-        let grace = async move {
-            shutdown.await;
-            close.send_replace(true);
-            tokio::time::sleep(SHUTDOWN_GRACE).await;
-        };
+        let (reporter, health_service) = health::service().await;
+        let router = self.router().add_service(health_service);
+        let gate = self.gate.clone();
+        let leaving = async move { gate.reached(Phase::Leaving).await };
+        let serving = router.serve_with_incoming_shutdown(incoming, leaving);
+        let follow_health = health::follow(reporter, self.gate.clone());
+        let end = Self::end(self.gate.clone(), shutdown);
+        let follow_trials = self.follow_trials();
         tokio::select! {
             served = serving => Ok(served?),
-            () = follow_trials => Ok(()),
-            () = grace => Ok(()),
+            // Neither ends before the server.
+            ((), ()) = async { tokio::join!(follow_trials, follow_health) } => Ok(()),
+            () = end => Ok(()),
         }
+    }
+
+    /// Goes through the phases to the end, once `shutdown` is ready.
+    async fn end(gate: Gate, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        gate.go_on(Phase::Leaving);
+        tokio::time::sleep(GOAWAY_LEAD).await;
+        gate.go_on(Phase::Closing);
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
     }
 
     /// Goes on with trials as proxies answer, and never ends.
@@ -171,47 +175,23 @@ impl Xds {
         }
     }
 
-    async fn router(&self, gate: &Gate) -> Router {
+    fn router(&self) -> Router {
         let discovery = Discovery {
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
-            gate: gate.clone(),
+            gate: self.gate.clone(),
         };
         let metrics = MetricsServiceServer::new(Metrics {
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
-            gate: gate.clone(),
+            gate: self.gate.clone(),
         });
-        let (reporter, health) = tonic_health::server::health_reporter();
-        reporter.set_serving::<Ecds>().await;
-        reporter.set_serving::<Ads>().await;
         Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-            .add_service(health)
             .add_service(Ecds::new(discovery.clone()))
             .add_service(Ads::new(discovery))
             .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
-    }
-}
-
-// === impl Gate ===
-
-impl Gate {
-    /// Takes a place, which is free again when the permit is dropped.
-    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| {
-            self.telemetry.refused(Reason::TooManyStreams);
-            Status::resource_exhausted(format!("{MAX_STREAMS} streams are open, which is the limit"))
-        })
-    }
-
-    /// Ready when the server closes.
-    pub(crate) async fn closed(&self) {
-        let mut closing = self.closing.clone();
-        // An error says that the server is gone, which is as good.
-        let _ = closing.wait_for(|closing| *closing).await;
     }
 }

@@ -70,13 +70,21 @@ pub(crate) enum Reason {
     Unreadable,
     /// It compresses its requests.
     Compressed,
+    /// The server is about to end.
+    Draining,
 }
 
 // === impl Reason ===
 
 impl Reason {
-    const ALL: [Self; 5] =
-        [Self::TooManyStreams, Self::TooManyProxies, Self::Malformed, Self::Unreadable, Self::Compressed];
+    const ALL: [Self; 6] = [
+        Self::TooManyStreams,
+        Self::TooManyProxies,
+        Self::Malformed,
+        Self::Unreadable,
+        Self::Compressed,
+        Self::Draining,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -85,6 +93,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Unreadable => "unreadable",
             Self::Compressed => "compressed",
+            Self::Draining => "draining",
         }
     }
 }

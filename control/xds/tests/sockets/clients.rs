@@ -21,6 +21,8 @@ const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionC
 pub struct Message {
     pub name: String,
     pub version: String,
+    /// Bytes of the resource.
+    pub bytes: usize,
     nonce: String,
 }
 
@@ -61,10 +63,19 @@ impl Message {
 impl SotwClient {
     /// A proxy that holds nothing; one with an empty name does not say who it is.
     pub async fn connect_as(channel: Channel, protocol: Protocol, node: &str) -> Self {
-        Self::open(channel, protocol, DiscoveryRequest { node: named(node), ..sotw("") }).await
+        Self::open(channel, protocol, DiscoveryRequest { node: named(node), ..sotw("") }).await.unwrap()
     }
 
-    async fn open(channel: Channel, protocol: Protocol, first: DiscoveryRequest) -> Self {
+    /// A proxy that holds nothing, unless its stream is refused.
+    pub async fn try_connect(channel: Channel, protocol: Protocol) -> Result<Self, tonic::Status> {
+        Self::open(channel, protocol, DiscoveryRequest { node: named("envoy-1"), ..sotw("") }).await
+    }
+
+    async fn open(
+        channel: Channel,
+        protocol: Protocol,
+        first: DiscoveryRequest,
+    ) -> Result<Self, tonic::Status> {
         let (requests, receiver) = mpsc::channel(4);
         requests.send(first).await.unwrap();
         let outbound = ReceiverStream::new(receiver);
@@ -79,20 +90,21 @@ impl SotwClient {
             }
             other => panic!("{other} is not state of the world"),
         };
-        Self { requests, responses: responses.unwrap().into_inner() }
+        Ok(Self { requests, responses: responses?.into_inner() })
     }
 }
 
 impl Proxy for SotwClient {
     async fn connect(channel: Channel, protocol: Protocol, held: Option<&str>) -> Self {
         let first = DiscoveryRequest { node: named("envoy-1"), ..sotw(held.unwrap_or_default()) };
-        Self::open(channel, protocol, first).await
+        Self::open(channel, protocol, first).await.unwrap()
     }
 
     async fn next(&mut self) -> Message {
         let response = soon(self.responses.message()).await.unwrap().unwrap();
         assert_eq!((response.type_url.as_str(), response.resources.len()), (TYPE_URL, 1));
-        Message { name: RESOURCE.to_owned(), version: response.version_info, nonce: response.nonce }
+        let bytes = response.resources[0].value.len();
+        Message { name: RESOURCE.to_owned(), version: response.version_info, bytes, nonce: response.nonce }
     }
 
     async fn answer(&mut self, message: &Message, answer: Answer<'_>) {
@@ -137,7 +149,8 @@ impl Proxy for DeltaClient {
         let mut response = soon(self.responses.message()).await.unwrap().unwrap();
         let (resource, rest) = (response.resources.pop().unwrap(), response.resources);
         assert!(rest.is_empty() && response.removed_resources.is_empty());
-        Message { name: resource.name, version: resource.version, nonce: response.nonce }
+        let bytes = resource.resource.map_or(0, |resource| resource.value.len());
+        Message { name: resource.name, version: resource.version, bytes, nonce: response.nonce }
     }
 
     async fn answer(&mut self, message: &Message, answer: Answer<'_>) {

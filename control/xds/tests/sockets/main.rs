@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
 mod clients;
+mod drain;
 mod figures;
+mod relay;
 mod stage;
 
 use std::time::Instant;

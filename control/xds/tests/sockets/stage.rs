@@ -12,6 +12,9 @@ use tonic::transport::{Channel, Endpoint};
 /// The resource of the tenant that the tests publish.
 pub const RESOURCE: &str = "graylane.v1.retail";
 
+/// Bytes of rules that fill every buffer between the server and a client that does not read.
+pub const LARGE_BYTES: usize = 2 << 20;
+
 /// How long anything may take before the test fails.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -38,6 +41,10 @@ impl Stage {
         Self { xds, address, close: Some(close), served: Some(served) }
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A connection of its own, as each Envoy has.
     pub fn channel(&self) -> Channel {
         Endpoint::from_shared(self.address.clone()).unwrap().connect_lazy()
@@ -49,7 +56,7 @@ impl Stage {
 
     /// Rules that fill every buffer between here and a client that does not read.
     pub fn publish_large(&self, revision: u64) {
-        self.publish_rules(revision, Bytes::from(vec![b'x'; 2 << 20]));
+        self.publish_rules(revision, Bytes::from(vec![b'x'; LARGE_BYTES]));
     }
 
     fn publish_rules(&self, revision: u64, rules: Bytes) {
