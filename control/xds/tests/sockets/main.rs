@@ -1,5 +1,11 @@
 //! The server over real sockets, with the clients that a proxy would be: every protocol, the metrics, health, and the end.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
 
 mod clients;
 mod drain;
