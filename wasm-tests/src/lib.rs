@@ -15,6 +15,7 @@ mod testbed;
 mod upstream;
 
 pub mod places;
+pub mod prometheus;
 pub mod wait;
 
 pub use client::{Answer, Client, Request};

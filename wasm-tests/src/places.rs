@@ -45,6 +45,11 @@ pub fn judge() -> Result<(PathBuf, PathBuf)> {
     Ok((program, existing(target()?.join("tools/judge"), "run `cargo xtask setup`")?))
 }
 
+/// The folder of `prometheus` and `promtool`.
+pub fn prometheus() -> Result<PathBuf> {
+    existing(target()?.join("tools/prometheus/usr/bin"), "run `cargo xtask setup`")
+}
+
 /// Cargo's build output: cargo marks it with a file.
 fn target() -> Result<PathBuf> {
     ancestor(|folder| folder.join("CACHEDIR.TAG").exists())

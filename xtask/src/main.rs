@@ -6,6 +6,7 @@ mod envoy;
 mod fuzz;
 mod judge;
 mod process;
+mod prometheus;
 mod simulation;
 mod steps;
 mod tools;

@@ -27,7 +27,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 }
 
 /// Whether a program of this name answers `--version`.
-pub(crate) fn answers(program: &str) -> bool {
+pub(crate) fn answers(program: impl AsRef<OsStr>) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {

@@ -9,12 +9,12 @@ use crate::cargo::cargo;
 use crate::steps::{AfterFailure, Steps};
 use crate::tools::{self, WASM_TARGET};
 use crate::workshop::Workshop;
-use crate::{envoy, fuzz, judge, process, simulation};
+use crate::{envoy, fuzz, judge, process, prometheus, simulation};
 
 const HELP: &str = "\
 cargo xtask <verb>
 
-  setup          find or get what is missing: wasm target, Envoy, gRPC for Python, Node.js, wasm test runner, cargo-deny
+  setup          find or get what is missing: wasm target, Envoy, gRPC for Python, Prometheus, Node.js, wasm test runner, cargo-deny
   demo [--keep]  real Envoys, the daemon and two services: walk a release plan from tellers to the whole bank and back
   test           build everything and run all tests, also in V8 and through a real Envoy
   ci             the lints: format, clippy, licences and sources of crates, docs, the ceiling of the filter's size
@@ -59,6 +59,7 @@ fn setup(workshop: &Workshop) -> Result<()> {
         .then("wasm target", tools::ensure_wasm_target)
         .then("Envoy", || envoy::ensure(workshop))
         .then("Python packages of the xDS judge", || judge::ensure(workshop))
+        .then("Prometheus", || prometheus::ensure(workshop))
         .then("Node.js", tools::ensure_node)
         .then("wasm-bindgen-test-runner", || tools::ensure_wasm_test_runner(workshop).map(drop))
         .then("cargo-deny", || tools::ensure_cargo_deny(workshop).map(drop))
@@ -86,6 +87,7 @@ fn test(workshop: &Workshop) -> Result<()> {
         .then("wasm target", tools::ensure_wasm_target)
         .then("Envoy", || envoy::ensure(workshop))
         .then("Python packages of the xDS judge", || judge::ensure(workshop))
+        .then("Prometheus", || prometheus::ensure(workshop))
         .then("Node.js", tools::ensure_node)
         .then("wasm-bindgen-test-runner", || tools::ensure_wasm_test_runner(workshop).map(drop))
         .then("build the filter", || process::run(&mut cargo(workshop, &["filter"])))
