@@ -134,9 +134,10 @@ pub fn router(
         .route("/metrics", get(metrics::get).with_state(metrics::Scraped::new(metrics)))
         .route_layer(from_fn(browsers::guard))
         .route("/livez", get(async || "ok"))
-        .route("/readyz", get(probes::ready).with_state(readiness))
+        .route("/readyz", get(probes::ready).with_state(readiness.clone()))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(readiness, probes::send_away))
         .layer(tower_http::trace::TraceLayer::new_for_http())
         .with_state(daemon)
 }

@@ -1,7 +1,10 @@
-//! `/readyz`: whether new callers should come.
+//! Whether new callers should come: `/readyz`, and what those hear who are there.
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,10 +21,23 @@ impl Readiness {
     pub fn leave(&self) {
         self.has_left.store(true, Ordering::Relaxed);
     }
+
+    fn has_left(&self) -> bool {
+        self.has_left.load(Ordering::Relaxed)
+    }
+}
+
+/// Lets whoever asks on a connection that is kept open ask elsewhere next time. It would hear of the end in the middle of a call.
+pub(crate) async fn send_away(State(readiness): State<Readiness>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if readiness.has_left() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    match readiness.has_left.load(Ordering::Relaxed) {
+    match readiness.has_left() {
         false => (StatusCode::OK, "ok"),
         true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
     }

@@ -73,8 +73,8 @@ async fn a_client_hears_that_its_connection_ends_before_its_streams_do() {
 async fn a_response_that_was_begun_arrives_whole() {
     let mut stage = Stage::start().await;
     stage.publish_large(1);
-    // About a second for all of it.
-    let relay = Relay::start(&stage, 16 << 10, Duration::from_millis(6)).await;
+    // About half a second for all of it.
+    let relay = Relay::start(&stage, 32 << 10, Duration::from_millis(6)).await;
     let mut proxy = DeltaClient::connect(relay.channel(), Protocol::EcdsDelta, None).await;
     soon(relay.until_sent(LARGE_BYTES / 8)).await;
     stage.close();
