@@ -1,13 +1,20 @@
 //! What is scraped: the real program, by HTTP.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 mod daemon;
 
 use daemon::{Daemon, configuration_of};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const TABLE: &str = include_str!("../METRICS.md");
+const ALERTS: &str = include_str!("../examples/alerts.yaml");
 const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
 const OPEN_METRICS: (&str, &str) =
     ("accept", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
@@ -79,6 +86,27 @@ fn the_table_of_metrics_is_what_is_scraped() {
     // The version changes with each release.
     found.get_mut("graylane_build_info").unwrap().1.get_mut("version").unwrap().clear();
     assert_eq!(found, documented());
+}
+
+#[test]
+fn every_alert_stands_at_its_metric() {
+    let rows = TABLE.lines().filter_map(|line| line.strip_prefix("| `graylane_"));
+    let named = |row: &str| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let metric = format!("graylane_{}", cells[0].trim_end_matches('`'));
+        let alerts = cells[4].split(", ").filter(|alert| !alert.is_empty());
+        alerts.map(|alert| (alert.trim_matches('`').to_owned(), metric.clone())).collect::<Vec<_>>()
+    };
+    let documented: BTreeMap<String, String> = rows.flat_map(named).collect();
+    let file: Value = serde_saphyr::from_str(ALERTS).unwrap();
+    let rules = file["groups"][0]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), documented.len());
+    for rule in rules {
+        let (alert, expression) = (rule["alert"].as_str().unwrap(), rule["expr"].as_str().unwrap());
+        let metric = documented.get(alert).unwrap_or_else(|| panic!("{alert} is not in the table"));
+        assert!(expression.contains(metric), "{alert} is not of {metric}");
+        assert!(rule["annotations"]["summary"].is_string(), "{alert}");
+    }
 }
 
 #[test]

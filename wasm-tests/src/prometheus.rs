@@ -1,8 +1,10 @@
 //! A Prometheus that scrapes the daemon.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -22,12 +24,16 @@ pub struct Prometheus {
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Starts it, and waits until it scraped an address without complaint.
-    pub fn start(target: SocketAddr) -> Result<Self> {
+    /// Starts it with a file of alerts, and waits until it scraped an address without complaint.
+    pub fn start(target: SocketAddr, alerts: &Path) -> Result<Self> {
         let (address, folder) = (free_address()?, TempDir::new()?);
         let config = folder.path().join("prometheus.yaml");
         let scrape = format!("[{{ job_name: graylane, static_configs: [{{ targets: ['{target}'] }}] }}]");
-        fs::write(&config, format!("global: {{ scrape_interval: 1s }}\nscrape_configs: {scrape}\n"))?;
+        let (alerts, intervals) =
+            (fs::canonicalize(alerts)?, "{ scrape_interval: 1s, evaluation_interval: 1s }");
+        let text =
+            format!("global: {intervals}\nrule_files: ['{}']\nscrape_configs: {scrape}\n", alerts.display());
+        fs::write(&config, text)?;
         let mut command = Command::new(places::prometheus()?.join("prometheus"));
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
@@ -46,6 +52,23 @@ impl Prometheus {
             let [(_, value)] = found[..] else { anyhow::bail!("{found:?}") };
             ensure!(wanted(value), "{value}");
             Ok(value)
+        })
+    }
+
+    /// How each alert stands: `inactive`, `pending` or `firing`. Each has been evaluated without complaint.
+    pub fn alerts(&mut self) -> Result<BTreeMap<String, String>> {
+        let address = self.address;
+        self.process.until("every alert is evaluated", || {
+            let mut answer = ureq::get(format!("http://{address}/api/v1/rules")).call()?;
+            let answer: Value = answer.body_mut().read_json()?;
+            let groups = answer["data"]["groups"].as_array().context("no groups")?;
+            let rules = groups.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+            let alert = |rule: &Value| {
+                ensure!(rule["health"] == "ok", "{rule}");
+                let text = |field: &str| rule[field].as_str().map(ToOwned::to_owned).context("no text");
+                Ok((text("name")?, text("state")?))
+            };
+            rules.map(alert).collect()
         })
     }
 
