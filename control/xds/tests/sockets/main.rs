@@ -10,6 +10,7 @@
 mod clients;
 mod drain;
 mod figures;
+mod keepalive;
 mod relay;
 mod stage;
 

@@ -31,6 +31,7 @@ pub struct Relay {
     address: String,
     sent: Arc<Mutex<Vec<u8>>>,
     count: watch::Receiver<usize>,
+    frozen: watch::Sender<bool>,
 }
 
 // === impl Relay ===
@@ -44,6 +45,8 @@ impl Relay {
         let sent = Arc::<Mutex<Vec<u8>>>::default();
         let (counted, count) = watch::channel(0);
         let kept = sent.clone();
+        let frozen = watch::Sender::new(false);
+        let mut thaw = frozen.subscribe();
         tokio::spawn(async move {
             let (client, _) = listener.accept().await?;
             let (mut from_client, mut to_client) = client.into_split();
@@ -55,13 +58,19 @@ impl Relay {
                 if count == 0 {
                     return io::Result::Ok(());
                 }
+                let _ = thaw.wait_for(|is_frozen| !is_frozen).await;
                 kept.lock().unwrap().extend_from_slice(&part[..count]);
                 to_client.write_all(&part[..count]).await?;
                 counted.send_modify(|sum| *sum += count);
                 tokio::time::sleep(pause).await;
             }
         });
-        Self { address, sent, count }
+        Self { address, sent, count, frozen }
+    }
+
+    /// Hands on nothing of the server any more, as a network that is cut.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
     }
 
     /// A connection through here.
