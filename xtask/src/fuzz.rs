@@ -1,4 +1,4 @@
-//! The fuzzer: forged rule sets and configurations, thrown at the loaders.
+//! The fuzzer: forged rule sets and configurations, thrown at the loaders, and whatever may happen on a stream, at the delivery.
 //!
 //! It starts from the corpus that is kept in the tree and from seeds that are written anew, in the format of the day.
 //! What it finds goes into the build output; `fuzz keep` brings the least of it that reaches as much into the tree.
@@ -15,9 +15,16 @@ use crate::steps::{AfterFailure, Steps};
 use crate::tools;
 use crate::workshop::Workshop;
 
-/// Where the targets and the kept corpus lie.
-const FOLDER: &str = "rules/fuzz";
-const TARGETS: [&str; 2] = ["load", "configuration"];
+/// Where the targets of the rules and their kept corpus lie, and the program that writes seeds.
+const RULES: &str = "rules/fuzz";
+/// Where those of the delivery lie. Its seeds are kept.
+const DELIVERY: &str = "control/xds/fuzz";
+const TARGETS: [Target; 4] = [
+    Target { folder: RULES, name: "load" },
+    Target { folder: RULES, name: "configuration" },
+    Target { folder: DELIVERY, name: "streams" },
+    Target { folder: DELIVERY, name: "requests" },
+];
 /// Seconds for each target when nobody says.
 const SECONDS: u32 = 60;
 /// Bytes of an input. Every form of a set fits, and longer ones only take longer.
@@ -28,6 +35,13 @@ const MEGABYTES_MAX: u32 = 1_024;
 const INPUT_SECONDS_MAX: u32 = 10;
 /// Bytes of what is kept in the tree for one target.
 const KEPT_BYTES_MAX: u64 = 200_000;
+
+/// A program that takes inputs, and its workspace.
+#[derive(Clone, Copy)]
+struct Target {
+    folder: &'static str,
+    name: &'static str,
+}
 
 /// `fuzz [SECONDS]` or `fuzz keep`.
 pub(crate) fn run(workshop: &Workshop, arguments: &[String]) -> Result<()> {
@@ -40,10 +54,11 @@ pub(crate) fn run(workshop: &Workshop, arguments: &[String]) -> Result<()> {
     };
     let mut steps = prepared(Steps::new("fuzz", AfterFailure::Stop), workshop);
     for target in TARGETS {
-        steps = steps.then(format!("{target}, {seconds} s"), move || {
-            let found = output(workshop).join("corpus").join(target);
+        steps = steps.then(format!("{}, {seconds} s", target.name), move || {
+            let found = output(workshop).join("corpus").join(target.name);
             fs::create_dir_all(&found)?;
-            let mut command = cargo_fuzz(workshop, "run", target);
+            let mut command = cargo_fuzz(workshop, "run", target.folder);
+            command.arg(target.name);
             command.arg(found).args(starts(workshop, target));
             command.args([
                 "--",
@@ -59,8 +74,10 @@ pub(crate) fn run(workshop: &Workshop, arguments: &[String]) -> Result<()> {
 
 /// Checks the format of the targets, which are a workspace of their own.
 pub(crate) fn check_format(workshop: &Workshop) -> Result<()> {
-    let manifest = workshop.root().join(FOLDER).join("Cargo.toml");
-    process::run(cargo(workshop, &["fmt", "--check", "--manifest-path"]).arg(manifest))
+    [RULES, DELIVERY].into_iter().try_for_each(|folder| {
+        let manifest = workshop.root().join(folder).join("Cargo.toml");
+        process::run(cargo(workshop, &["fmt", "--check", "--manifest-path"]).arg(manifest))
+    })
 }
 
 fn usage() -> &'static str {
@@ -70,7 +87,8 @@ fn usage() -> &'static str {
 fn keep(workshop: &Workshop) -> Result<()> {
     let mut steps = prepared(Steps::new("fuzz", AfterFailure::Stop), workshop);
     for target in TARGETS {
-        steps = steps.then(format!("keep the least of {target}"), move || keep_least(workshop, target));
+        steps =
+            steps.then(format!("keep the least of {}", target.name), move || keep_least(workshop, target));
     }
     steps.run()
 }
@@ -80,24 +98,28 @@ fn prepared<'a>(steps: Steps<'a>, workshop: &'a Workshop) -> Steps<'a> {
         .then("cargo-fuzz", || tools::ensure_cargo_fuzz(workshop).map(drop))
         .then("the seeds", || {
             let mut command = cargo(workshop, &["run", "--quiet", "--example", "seeds", "--manifest-path"]);
-            command.arg(workshop.root().join(FOLDER).join("Cargo.toml"));
+            command.arg(workshop.root().join(RULES).join("Cargo.toml"));
             command.arg("--target-dir").arg(output(workshop));
             process::run(command.arg("--").arg(seeds(workshop)))
         })
-        .then("build the targets", || process::run(&mut cargo_fuzz(workshop, "build", "")))
+        .then("build the targets", || {
+            [RULES, DELIVERY]
+                .into_iter()
+                .try_for_each(|folder| process::run(&mut cargo_fuzz(workshop, "build", folder)))
+        })
 }
 
 /// Replaces the kept corpus with the fewest and shortest inputs that reach what the kept, the found and the seeds do.
-fn keep_least(workshop: &Workshop, target: &str) -> Result<()> {
-    let kept = workshop.root().join(FOLDER).join("corpus").join(target);
-    let least = output(workshop).join("least").join(target);
-    let found = output(workshop).join("corpus").join(target);
+fn keep_least(workshop: &Workshop, target: Target) -> Result<()> {
+    let kept = kept(workshop, target);
+    let least = output(workshop).join("least").join(target.name);
+    let found = output(workshop).join("corpus").join(target.name);
     // It is not there at the first time.
     let _ = fs::remove_dir_all(&least);
     fs::create_dir_all(&least)?;
     fs::create_dir_all(&found)?;
-    let mut command = cargo_fuzz(workshop, "run", target);
-    command.arg(&least).args(starts(workshop, target)).arg(found).args([
+    let mut command = cargo_fuzz(workshop, "run", target.folder);
+    command.arg(target.name).arg(&least).args(starts(workshop, target)).arg(found).args([
         "--",
         "-set_cover_merge=1",
         "-use_counters=0",
@@ -116,14 +138,18 @@ fn keep_least(workshop: &Workshop, target: &str) -> Result<()> {
         let file = file?;
         fs::copy(file.path(), kept.join(file.file_name()))?;
     }
-    println!("{FOLDER}/corpus/{target}: {bytes} bytes");
+    println!("{}: {bytes} bytes", kept.display());
     Ok(())
 }
 
 /// The kept corpus, where there is one, and the seeds.
-fn starts(workshop: &Workshop, target: &str) -> Vec<PathBuf> {
-    let kept = workshop.root().join(FOLDER).join("corpus").join(target);
-    [kept, seeds(workshop).join(target)].into_iter().filter(|folder| folder.exists()).collect()
+fn starts(workshop: &Workshop, target: Target) -> Vec<PathBuf> {
+    let folders = [kept(workshop, target), seeds(workshop).join(target.name)];
+    folders.into_iter().filter(|folder| folder.exists()).collect()
+}
+
+fn kept(workshop: &Workshop, target: Target) -> PathBuf {
+    workshop.root().join(target.folder).join("corpus").join(target.name)
 }
 
 fn seeds(workshop: &Workshop) -> PathBuf {
@@ -135,11 +161,10 @@ fn output(workshop: &Workshop) -> PathBuf {
 }
 
 /// With no sanitizer: those need a nightly toolchain, and safe code has little for them to find.
-fn cargo_fuzz(workshop: &Workshop, verb: &str, target: &str) -> Command {
+fn cargo_fuzz(workshop: &Workshop, verb: &str, folder: &str) -> Command {
     let mut command = Command::new(tools::cargo_fuzz_path(workshop));
-    command.current_dir(workshop.root()).args(["fuzz", verb, "--sanitizer", "none", "--fuzz-dir", FOLDER]);
+    command.current_dir(workshop.root()).args(["fuzz", verb, "--sanitizer", "none", "--fuzz-dir", folder]);
     command.arg("--target-dir").arg(output(workshop));
-    command.args(Some(target).filter(|target| !target.is_empty()));
     command
 }
 

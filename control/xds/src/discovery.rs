@@ -254,26 +254,12 @@ impl<S: Stream> Driver<S> {
         self.stream.on_snapshot(&world)
     }
 
-    fn take_rejections(&self, peer: &Peer, events: &[Event]) {
-        for event in events {
-            if let Event::Rejected { resource: name, version, content, message } = event {
-                let (node, version, content) = (&peer.identity.node, *version, *content);
-                tracing::warn!(%node, resource = %name, %version, ?message, "proxy rejected its configuration");
-                let rejection = Rejection { name, version, content, node, message };
-                match self.context.proxies.is_in_good_standing(peer, name) {
-                    true => self.context.snapshots.refuse(rejection),
-                    false => self.context.snapshots.doubt(rejection),
-                }
-            }
-        }
-    }
-
     /// Records what happened. Sending comes after, so that an answer never meets a table that does not know of its proxy.
     fn record(&mut self, output: Output) -> Result<Option<Outgoing>, Status> {
         let now = Instant::now();
         self.telemetry.happened(&output.events, now);
         if let Some(peer) = &self.peer {
-            self.take_rejections(peer, &output.events);
+            take_rejections(&self.context.snapshots, &self.context.proxies, peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, now);
             recorded.map_err(|full| {
                 self.context.gate.telemetry.refused(Reason::TooManyProxies);
@@ -281,5 +267,20 @@ impl<S: Stream> Driver<S> {
             })?;
         }
         Ok(output.outgoing)
+    }
+}
+
+/// Takes what a proxy rejected from whoever lacks it, as far as its word is worth that. Before the rejections are recorded.
+pub(crate) fn take_rejections(snapshots: &Snapshots, proxies: &Proxies, peer: &Peer, events: &[Event]) {
+    for event in events {
+        if let Event::Rejected { resource: name, version, content, message } = event {
+            let (node, version, content) = (&peer.identity.node, *version, *content);
+            tracing::warn!(%node, resource = %name, %version, ?message, "proxy rejected its configuration");
+            let rejection = Rejection { name, version, content, node, message };
+            match proxies.is_in_good_standing(peer, name) {
+                true => snapshots.refuse(rejection),
+                false => snapshots.doubt(rejection),
+            }
+        }
     }
 }

@@ -7,6 +7,9 @@
 mod canary;
 mod discovery;
 mod ecds;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 pub mod limits;

@@ -81,7 +81,7 @@ impl Metrics {
 }
 
 /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
-fn read(families: &[MetricFamily]) -> FilterReport {
+pub(crate) fn read(families: &[MetricFamily]) -> FilterReport {
     let revision = values(families, REVISION_GAUGE).filter_map(revision_of).min();
     let rejected_config = values(families, REJECTED_GAUGE).map(|value| value != 0.0).reduce(|a, b| a || b);
     FilterReport { revision, rejected_config }
