@@ -250,6 +250,15 @@ fn an_unknown_name_is_answered_with_nothing_and_pushed_when_it_appears() {
 }
 
 #[test]
+fn the_name_of_a_later_format_is_answered_with_nothing_and_others_are_served_on() {
+    let stage = Stage::with(&[("a", 1)]);
+    let later = A.replace(".v1.", ".v2.");
+    let (mut client, response) = Client::subscribed(&stage, &[&later]);
+    assert!(response.is_none());
+    assert_eq!(name_in(&client.send(&stage, request(&[&later, A])).unwrap()), A);
+}
+
+#[test]
 fn an_unknown_name_does_not_hold_up_a_known_one() {
     let stage = Stage::with(&[("b", 1)]);
     let (_, response) = Client::subscribed(&stage, &[A, B]);
