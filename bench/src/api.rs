@@ -9,6 +9,9 @@ use serde_json::Value;
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Bytes of an answer that are read at most: more than the largest rule set has.
+const MAX_BODY_BYTES: u64 = 32 << 20;
+
 /// Asks the daemon. Clones share connections, so each thread should use one of its own.
 pub(crate) struct Api {
     daemon: SocketAddr,
@@ -42,6 +45,14 @@ impl Api {
         let url = self.url(path);
         let begun = Instant::now();
         read(path, begun, self.agent.get(url).call().with_context(|| format!("GET {path}"))?)
+    }
+
+    /// Reads the bytes that stand at a path below `/api/v1`.
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let answer = self.agent.get(self.url(path)).call().with_context(|| format!("GET {path}"))?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{path}: {status}");
+        Ok(answer.into_body().with_config().limit(MAX_BODY_BYTES).read_to_vec()?)
     }
 
     /// Posts to a path below `/api/v1`.

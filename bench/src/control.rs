@@ -1,6 +1,6 @@
 //! `control`: what the daemon's actions take until they are durable, and what many orders cost it.
 
-mod daemon;
+pub(crate) mod daemon;
 mod floor;
 mod history;
 mod plans;

@@ -1,6 +1,7 @@
 //! Benchmarks that check their own answers. `cargo xtask bench <name>` builds and runs one.
 
 mod api;
+mod chart;
 mod control;
 mod figures;
 mod filter;
@@ -8,6 +9,7 @@ mod machine;
 mod push;
 mod report;
 mod table;
+mod xds;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ enum Benchmark {
     Filter(filter::Filter),
     /// From an order's `advance` to the last proxy's ACK, and to the first steered request: daemon and three Envoys
     Push(push::Push),
+    /// Ten thousand proxies: publishes, memory, a storm of reconnects, a thousand edits, stuck readers, and the cost per proxy
+    Xds(xds::Bench),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Benchmark::Control(control) => control.run(),
         Benchmark::Filter(filter) => filter.run(),
         Benchmark::Push(push) => push.run(),
+        Benchmark::Xds(bench) => bench.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,7 +49,7 @@ use graylane_xds::ProxyStatus;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use state::{Draft, Known, State, Waits};
+use state::{Draft, Known, Proxies, State};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,6 +62,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The least time between two looks, so that ten thousand acknowledgements are not ten thousand looks.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many times as long as a look takes the next one is put off at least: with ten thousand proxies it takes milliseconds.
+const REST: u32 = 9;
 
 /// How long after its start the daemon waits for as many proxies as there were at the last publish, before it takes
 /// those that are there for all.
@@ -113,7 +116,7 @@ impl Daemon {
             store_failed: watch::Sender::new(false),
         };
         daemon.recall_refusals();
-        daemon.recall_fallbacks()?;
+        daemon.recall_fallbacks();
         daemon.change(|draft| {
             let tenants: Vec<Arc<Tenant>> =
                 draft.state.tenants.values().map(|entry| Arc::clone(&entry.tenant)).collect();
@@ -153,8 +156,10 @@ impl Daemon {
             if matches!(moved, Ok(Err(_))) {
                 return;
             }
+            let begun = self.clock.elapsed();
             tokio::task::block_in_place(|| self.observe_orders());
-            tokio::time::sleep(PAUSE).await;
+            let took = self.clock.elapsed().saturating_sub(begun);
+            tokio::time::sleep(PAUSE.max(took * REST)).await;
         }
     }
 
@@ -177,25 +182,21 @@ impl Daemon {
         &self,
         action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
     ) -> Result<T, ActionError> {
-        let proxies = self.fleet.proxies();
         let mut known = self.known();
-        let gone = self.config.proxies().laggards.gone;
-        let waits = Waits { gone, is_awaiting: self.is_awaiting() };
-        let mut draft = Draft::new(&known, &proxies, waits, self.clock.now());
+        let proxies = Proxies::new(&*self.fleet, self.config.proxies().laggards.gone, self.is_awaiting());
+        let mut draft = Draft::new(&known, proxies, self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
             true => Some(self.fleet.prepare(&draft.state.publications())?),
             false => None,
         };
-        let accepted = self.accepted_before(&known.state, &draft.state, &proxies);
-        self.keep_fallbacks(&mut draft, &known.state, &accepted)?;
+        self.keep_fallbacks(&mut draft, &known.state)?;
         let drafted = draft.finish()?;
         let committed = known.commit(drafted, &*self.store);
         self.store_failed
             .send_if_modified(|failed| std::mem::replace(failed, known.is_uncertain()) != *failed);
         committed?;
         if let Some(publish) = prepared {
-            accepted.iter().for_each(|(tenant, revision)| self.fleet.accept(tenant, *revision));
             publish();
         }
         self.commits.send_modify(|commits| *commits += 1);
@@ -259,7 +260,7 @@ impl Daemon {
             let mut sight_by_tenant = BTreeMap::new();
             for tenant in known.state.tenants.keys() {
                 let convergence = self.convergence(&known.state, tenant, &proxies);
-                if convergence.is_complete() {
+                if convergence.is_complete() && convergence.ignored == 0 {
                     self.fleet.accept(tenant, convergence.wanted);
                 }
                 self.watch().saw(tenant, &convergence);

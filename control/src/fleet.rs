@@ -1,6 +1,7 @@
 //! The proxies, as the daemon needs them.
 
 use graylane_xds::{ProxyStatus, Publication, PublishError, Refusal, Xds};
+use std::time::Duration;
 
 /// Publishes what was prepared, which cannot fail.
 pub type Publish<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -15,6 +16,9 @@ pub trait Fleet: Send + Sync {
 
     /// What each proxy does.
     fn proxies(&self) -> Vec<ProxyStatus>;
+
+    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
+    fn count(&self, tenant: &str, gone: Duration) -> usize;
 
     /// Takes in that every proxy of a tenant runs this revision: it is what they get when one of them refuses a later one.
     fn accept(&self, tenant: &str, revision: u64);
@@ -45,6 +49,10 @@ impl Fleet for Xds {
 
     fn proxies(&self) -> Vec<ProxyStatus> {
         Self::proxies(self)
+    }
+
+    fn count(&self, tenant: &str, gone: Duration) -> usize {
+        Self::count(self, tenant, gone)
     }
 
     fn accept(&self, tenant: &str, revision: u64) {

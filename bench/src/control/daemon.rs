@@ -52,6 +52,11 @@ impl Daemon {
         &self.data
     }
 
+    /// Where proxies fetch their rules.
+    pub(crate) fn xds(&self) -> SocketAddr {
+        self.xds
+    }
+
     /// Its API, on connections of its own.
     pub(crate) fn api(&self) -> Api {
         Api::new(self.http)
@@ -111,6 +116,20 @@ impl Daemon {
             figure.with_context(|| format!("no {name}"))
         };
         Ok(Memory { rss_kib: figure("VmRSS:")?, peak_kib: figure("VmHWM:")? })
+    }
+
+    /// Lets the peak of its memory begin anew.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.id()?), "5")?)
+    }
+
+    /// The processor time that it took since it started, in the kernel's ticks of 10 ms.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()?))?;
+        // The name of the process, in parentheses, may hold anything; user and system time are the 12th and 13th behind it.
+        let (_, figures) = stat.rsplit_once(')').context("no name")?;
+        let ticks = figures.split_whitespace().skip(11).take(2).map(|ticks| Ok(ticks.parse::<u64>()?));
+        Ok(Duration::from_millis(10 * ticks.sum::<Result<u64>>()?))
     }
 
     /// Bytes that it handed to the disk since it started, in whole pages.

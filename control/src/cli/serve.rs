@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -60,6 +60,10 @@ struct Signals {
     interrupt: Signal,
 }
 
+/// Connections that wait to be accepted: all sidecars come back at once after a restart, and one that finds no room is reset or
+/// waits a second for its next try. The kernel may allow fewer (`net.core.somaxconn`, 4096 by default).
+const BACKLOG: u32 = 16_384;
+
 // === impl Serve ===
 
 impl Serve {
@@ -90,10 +94,8 @@ impl Serve {
 
         // From here on a signal is heard.
         let mut signals = Signals::new()?;
-        let listen = |address: SocketAddr| async move {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-        };
-        let (http_listener, xds_listener) = (listen(self.http).await?, listen(self.xds).await?);
+        let listen = |address| listen(address).with_context(|| format!("cannot listen on {address}"));
+        let (http_listener, xds_listener) = (listen(self.http)?, listen(self.xds)?);
         tracing::info!(http = %http_listener.local_addr()?, xds = %xds_listener.local_addr()?, "serving");
 
         let (stop, stopped) = watch::channel(false);
@@ -134,6 +136,13 @@ impl Serve {
             () = signals.next() => Err(ended_at_once()),
         }
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Why the daemon cannot go on: a part of it ended, failed or panicked before anybody asked it to.

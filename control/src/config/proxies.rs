@@ -9,8 +9,8 @@ use std::time::Duration;
 /// The shortest and the longest time that a connected proxy may lag before something is done.
 const LAG_SECONDS: std::ops::RangeInclusive<u64> = 1..=24 * 60 * 60;
 
-/// The longest time that a proxy that left may count: whatever is gone for an hour comes back as another one.
-const GONE_MAX_SECONDS: u64 = 60 * 60;
+/// The longest time that a proxy that left may count: then it is forgotten.
+const GONE_MAX_SECONDS: u64 = graylane_xds::limits::FORGET_AFTER.as_secs();
 
 /// How the daemon deals with proxies.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,9 +84,9 @@ impl Laggards {
         proxy.gone_for.is_none_or(|gone| gone < self.gone)
     }
 
-    /// Whether a proxy that does not run what is wanted had all the time that `after` is.
+    /// Whether a proxy that does not run what is wanted had all the time that `after` is. One that is not sent it is not late.
     pub(crate) fn is_late(proxy: &ProxyStatus, wanted_for: Duration, after: Duration) -> bool {
-        proxy.connected_for.is_some_and(|connected| connected.min(wanted_for) >= after)
+        proxy.offered && proxy.connected_for.is_some_and(|connected| connected.min(wanted_for) >= after)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From orders and baselines to the published rules of a tenant.
 
 use crate::daemon::state::{Baseline, Draft, Published, PublishedRecord, State, rules_key};
-use crate::daemon::{ActionError, Convergence, Daemon};
+use crate::daemon::{ActionError, Daemon};
 use bytes::Bytes;
 use graylane_order::{Order, Phase};
 use graylane_plan::{ReleasePlan, ServiceRules, Snapshot, compile, rule_set};
@@ -39,15 +39,13 @@ impl Draft<'_> {
                 .map_err(|source| ActionError::Rules { tenant: tenant.to_owned(), source })
         };
         let last_revision = last.as_ref().map_or(0, |last| last.revision);
-        let awaited = last.as_ref().filter(|_| self.waits.is_awaiting).map_or(0, |last| last.proxies);
+        let awaited = last.as_ref().filter(|_| self.proxies.is_awaiting).map_or(0, |last| last.proxies);
         let mut loaded = Daemon::load(tenant, encoded(last_revision + 1)?)?;
         let known = last.filter(|last| last.content_hash == loaded.content_hash());
         let is_known = known.is_some();
         let (proxies, is_firm) = match known {
             Some(known) => (known.proxies, known.is_firm),
-            None => {
-                (Convergence::counted(tenant, self.proxies, self.waits.gone).max(awaited), self.is_rescue)
-            }
+            None => (self.proxies.count(tenant).max(awaited), self.is_rescue),
         };
         if !is_known {
             let (revision, content_hash) = (loaded.revision(), loaded.content_hash());

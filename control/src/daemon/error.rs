@@ -141,13 +141,13 @@ fn cure(error: &EncodeError) -> &'static str {
 
 impl ActionError {
     /// There is no such thing; `known` gives the names that there are.
-    pub(crate) fn not_found<'a>(
+    pub(crate) fn not_found<'a, S: AsRef<str> + ?Sized + 'a>(
         what: &'static str,
         name: impl Into<String>,
-        known: impl Iterator<Item = &'a String>,
+        known: impl Iterator<Item = &'a S>,
     ) -> Self {
         let name = name.into();
-        let nearest = graylane_plan::did_you_mean(&name, known.map(String::as_str));
+        let nearest = graylane_plan::did_you_mean(&name, known.map(S::as_ref));
         Self::NotFound { what, name, nearest }
     }
 }

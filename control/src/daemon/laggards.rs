@@ -50,9 +50,9 @@ impl Daemon {
             let alone = std::slice::from_ref(proxy);
             Convergence::of(tenant, revision, alone, Laggards::default(), wanted_for).converged == 1
         };
-        let of_tenant = proxies.iter().filter(|proxy| proxy.tenant == tenant);
+        let of_tenant = proxies.iter().filter(|proxy| *proxy.tenant == *tenant);
         let mut late = of_tenant.filter(|proxy| Laggards::is_late(proxy, wanted_for, after) && !runs(proxy));
-        let node = late.next()?.node.clone();
+        let node = late.next()?.node.to_string();
         let after = SignedDuration::try_from(after).ok()?;
         Some(Event::Lagging { revision, proxies: 1 + late.count(), node, after })
     }

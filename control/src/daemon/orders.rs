@@ -140,14 +140,15 @@ impl Daemon {
             if !action.is_always_allowed() {
                 draft.check_not_frozen(order.tenant(), &roles)?;
             }
-            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
+            // Looking at all proxies takes a while, and few actions ask for it.
+            let sight = || self.tenant_seen(&draft.state, order.tenant(), draft.proxies.list()).sight;
             let label = action.label();
             let event = match action {
                 OrderAction::Approve { stage, role, hash } => {
-                    Event::Approve(Box::new(Approve { actor, roles, role, stage, hash }), sight)
+                    Event::Approve(Box::new(Approve { actor, roles, role, stage, hash }), sight())
                 }
-                OrderAction::Advance => Event::Advance { actor, sight },
-                OrderAction::Finish => Event::Finish { actor, seen: sight.seen },
+                OrderAction::Advance => Event::Advance { actor, sight: sight() },
+                OrderAction::Finish => Event::Finish { actor, seen: sight().seen },
                 OrderAction::Health { service, health, figures } => {
                     Event::Health { actor, service, health, figures }
                 }
@@ -202,7 +203,7 @@ impl Daemon {
     pub(crate) fn observe_order(&self, id: u64) -> Result<(), ActionError> {
         self.change(|draft| {
             let order = draft.state.order(id)?;
-            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies).sight;
+            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies.list()).sight;
             let Some((next, effects)) = order.observed(sight, draft.now) else { return Ok(()) };
             draft.is_rescue = [&*order, &next].iter().any(|order| order.phase == Phase::RollingBack);
             draft.apply(Some(&order), next, &effects, "order.follow")

@@ -45,12 +45,12 @@ impl ProxyFilter {
             let state = ProxyState::of(&proxy);
             *counts.entry(state).or_default() += 1;
             let is_wanted = (self.states.is_empty() || self.states.contains(&state))
-                && self.after.as_ref().is_none_or(|after| proxy.node > *after);
+                && self.after.as_ref().is_none_or(|after| *proxy.node > **after);
             if !is_wanted || next.is_some() {
                 continue;
             }
             match proxies.last() {
-                Some(last) if proxies.len() >= self.limit && last.node != proxy.node => {
+                Some(last) if proxies.len() >= self.limit && *last.node != *proxy.node => {
                     next = Some(last.node.clone());
                 }
                 _ => proxies.push(proxy.into()),
@@ -75,9 +75,9 @@ impl Daemon {
     /// When there is no proxy of this node.
     pub fn proxy(&self, node: &str) -> Result<Vec<ProxyView>, ActionError> {
         let (found, others): (Vec<_>, Vec<_>) =
-            self.fleet.proxies().into_iter().partition(|proxy| proxy.node == node);
+            self.fleet.proxies().into_iter().partition(|proxy| *proxy.node == *node);
         if found.is_empty() {
-            let mut nodes: Vec<&String> = others.iter().map(|proxy| &proxy.node).collect();
+            let mut nodes: Vec<&str> = others.iter().map(|proxy| &*proxy.node).collect();
             nodes.dedup();
             // No name that is much longer or shorter is near.
             nodes.retain(|known| known.len().abs_diff(node.len()) <= 1 + known.len() / 3);
@@ -98,12 +98,13 @@ mod tests {
 
     fn proxy(node: &str, tenant: &str, acknowledged: u64, connected: bool) -> ProxyStatus {
         ProxyStatus {
-            node: node.to_owned(),
-            cluster: node[..1].to_owned(),
-            resource: format!("graylane.v1.{tenant}"),
-            tenant: tenant.to_owned(),
+            node: node.into(),
+            cluster: node[..1].into(),
+            resource: format!("graylane.v1.{tenant}").into(),
+            tenant: tenant.into(),
             protocol: Protocol::AdsDelta,
             connected,
+            offered: true,
             wanted: Some(3),
             sent: None,
             acknowledged: Some(acknowledged),

@@ -1,10 +1,10 @@
 //! What proxies refused: it is sent to nobody any more, orders stop because of it, and somebody may say to try again.
 
 use crate::audit::{Deed, shown};
-use crate::daemon::state::{Draft, Published, RefusalRecord, State, refusal_key};
+use crate::daemon::state::{Draft, RefusalRecord, State, refusal_key};
 use crate::daemon::{ActionError, Daemon, Done, Terms};
 use graylane_order::{Actor, Event, Order, Phase};
-use graylane_xds::{ProxyStatus, Refusal};
+use graylane_xds::Refusal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,21 +35,6 @@ impl Daemon {
                 message: message.clone(),
             });
         }
-    }
-
-    /// The revision of each tenant whose rules a change replaces, if all its proxies run it. Nobody may have looked since the last
-    /// one came along.
-    pub(crate) fn accepted_before(
-        &self,
-        before: &State,
-        after: &State,
-        proxies: &[ProxyStatus],
-    ) -> Vec<(String, u64)> {
-        let accepted = |(tenant, _): (String, Arc<Published>)| {
-            let convergence = self.convergence(before, &tenant, proxies);
-            convergence.is_complete().then_some((tenant, convergence.wanted))
-        };
-        before.replaced_by(after).into_iter().filter_map(accepted).collect()
     }
 
     /// Writes down what is held back, and stops the orders of the tenant that would go forward.

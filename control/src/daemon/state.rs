@@ -7,6 +7,7 @@ use crate::audit::{Deed, Head, shown};
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
+use crate::fleet::Fleet;
 use bytes::Bytes;
 use graylane_order::{Actor, Freeze, Order};
 use graylane_plan::{ReleasePlan, Tenant};
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use orders::Orders;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,9 +144,10 @@ pub(crate) struct RefusalRecord {
     pub(crate) at: Timestamp,
 }
 
-/// Which proxies are waited for beside those that are connected.
-#[derive(Clone, Copy)]
-pub(crate) struct Waits {
+/// The proxies as a change sees them.
+pub(crate) struct Proxies<'a> {
+    fleet: &'a dyn Fleet,
+    list: OnceCell<Vec<ProxyStatus>>,
     /// How long one whose stream ended still counts.
     pub(crate) gone: Duration,
     /// Whether those that were there before the start do.
@@ -154,10 +157,8 @@ pub(crate) struct Waits {
 /// A state that is being changed, and the transaction that makes the change last.
 pub(crate) struct Draft<'a> {
     pub(crate) state: State,
-    /// What the proxies did when the change began.
-    pub(crate) proxies: &'a [ProxyStatus],
-    /// Which others are waited for.
-    pub(crate) waits: Waits,
+    /// The proxies.
+    pub(crate) proxies: Proxies<'a>,
     /// When the change began.
     pub(crate) now: Timestamp,
     known: &'a Known,
@@ -167,6 +168,24 @@ pub(crate) struct Draft<'a> {
     pub(crate) has_new_rules: bool,
     /// Whether this is for going back: it may use the room that the store keeps for that.
     pub(crate) is_rescue: bool,
+}
+
+// === impl Proxies ===
+
+impl<'a> Proxies<'a> {
+    pub(crate) fn new(fleet: &'a dyn Fleet, gone: Duration, is_awaiting: bool) -> Self {
+        Self { fleet, list: OnceCell::new(), gone, is_awaiting }
+    }
+
+    /// What they do, as of the first time that the change asks.
+    pub(crate) fn list(&self) -> &[ProxyStatus] {
+        self.list.get_or_init(|| self.fleet.proxies())
+    }
+
+    /// How many of a tenant count.
+    pub(crate) fn count(&self, tenant: &str) -> usize {
+        self.fleet.count(tenant, self.gone)
+    }
 }
 
 // === impl Known ===
@@ -286,10 +305,10 @@ pub(crate) struct Drafted {
 // === impl Draft ===
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(known: &'a Known, proxies: &'a [ProxyStatus], waits: Waits, now: Timestamp) -> Self {
+    pub(crate) fn new(known: &'a Known, proxies: Proxies<'a>, now: Timestamp) -> Self {
         let state = known.state.clone();
         let txn = Transaction::default();
-        Self { state, proxies, waits, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
+        Self { state, proxies, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
     }
 
     /// The version of a value before this change.

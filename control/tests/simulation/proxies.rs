@@ -163,6 +163,14 @@ impl Fleet for SimFleet {
         known.map(|proxy| state.status(proxy)).collect()
     }
 
+    fn count(&self, tenant: &str, gone: Duration) -> usize {
+        let proxies = self.proxies();
+        let counts = |proxy: &&ProxyStatus| {
+            *proxy.tenant == *tenant && proxy.gone_for.is_none_or(|since| since < gone)
+        };
+        proxies.iter().filter(counts).count()
+    }
+
     /// What is sent in place of what was refused is another matter than that orders stop.
     fn accept(&self, _tenant: &str, _revision: u64) {}
 
@@ -275,12 +283,13 @@ impl State {
     fn status(&self, proxy: &Proxy) -> ProxyStatus {
         let gone_for = proxy.gone_since.map(|gone| self.clock.elapsed().saturating_sub(gone));
         ProxyStatus {
-            node: format!("node-{}", proxy.node),
-            cluster: "bank".to_owned(),
-            resource: format!("graylane.v1.{}", proxy.tenant),
-            tenant: proxy.tenant.to_owned(),
+            node: format!("node-{}", proxy.node).into(),
+            cluster: "bank".into(),
+            resource: format!("graylane.v1.{}", proxy.tenant).into(),
+            tenant: proxy.tenant.into(),
             protocol: Protocol::EcdsDelta,
             connected: proxy.gone_since.is_none(),
+            offered: true,
             wanted: self.by_tenant.get(proxy.tenant).map(|release| release.rules.revision()),
             sent: proxy.unanswered.last().copied(),
             acknowledged: proxy.acknowledged,

@@ -4,11 +4,12 @@
 //! nobody is. Going back waits for no group.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::limits::CANARY_PATIENCE;
-use crate::version::{Version, digest};
+use crate::limits::{CANARY_PATIENCE, DEBOUNCE, DEBOUNCE_MAX};
+use crate::version::Version;
 
 /// How many of a tenant's connected proxies try what is new, in hundredths of a percent. At least one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +19,24 @@ pub struct CanaryShare(u16);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group(Arc<BTreeMap<String, Instant>>);
 
+/// How publishes of a tenant follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// When the first of a row came.
+    first: Instant,
+    last: Instant,
+}
+
 /// A connected proxy, as far as a trial goes by it.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    pub(crate) node: String,
+    pub(crate) node: Arc<str>,
     /// What it acknowledged last.
     pub(crate) acknowledged: Option<Version>,
     /// The revision that its filter reports to run, where it reports.
     pub(crate) applied: Option<u64>,
+    /// Whether its filter may report yet, because it took the last version only a moment ago and never did.
+    pub(crate) may_report: bool,
     /// Whether its filter reports that it could not read what it was sent.
     pub(crate) rejected_config: bool,
     /// The revision that it refused last, until it accepts that or a later one.
@@ -80,6 +91,11 @@ impl Group {
         Self(Arc::new(self.0.keys().map(|node| (node.clone(), now)).collect()))
     }
 
+    /// Its nodes.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -91,8 +107,42 @@ impl Group {
         Self(Arc::new(by_node))
     }
 
+    /// Both groups.
+    pub(crate) fn joined(&self, other: &Self) -> Self {
+        let mut by_node = BTreeMap::clone(&self.0);
+        by_node.extend(other.0.iter().map(|(node, since)| (node.clone(), *since)));
+        Self(Arc::new(by_node))
+    }
+
     fn is_patient(&self, node: &str, now: Instant) -> bool {
         self.0.get(node).is_some_and(|since| now.saturating_duration_since(*since) < CANARY_PATIENCE)
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// The pace with one more publish.
+    pub(crate) fn next(before: Option<Self>, now: Instant) -> Self {
+        match before {
+            Some(Self { first, last }) if now.saturating_duration_since(last) < DEBOUNCE => {
+                Self { first, last: now }
+            }
+            _ => Self { first: now, last: now },
+        }
+    }
+
+    /// Whether one publish followed another one at once.
+    pub(crate) fn is_row(self) -> bool {
+        self.first != self.last
+    }
+
+    /// Whether the last publish may go to anybody: the only one at once, the last of a row when no other one follows soon, and one now
+    /// and then of a row without end.
+    pub(crate) fn is_calm(self, now: Instant) -> bool {
+        !self.is_row()
+            || now.saturating_duration_since(self.last) >= DEBOUNCE
+            || now.saturating_duration_since(self.first) >= DEBOUNCE_MAX
     }
 }
 
@@ -103,6 +153,7 @@ impl Candidate {
     fn runs(&self, version: Version) -> bool {
         self.acknowledged == Some(version)
             && !self.rejected_config
+            && !self.may_report
             && self.applied.is_none_or(|applied| applied == version.revision)
     }
 
@@ -113,7 +164,9 @@ impl Candidate {
     /// The order in which they are chosen: those first whose word says most, and of those not always the same.
     fn rank(&self, version: Version) -> (bool, bool, bool, u64) {
         let is_odd = self.refused.is_some() || self.rejected_config;
-        let lot = digest(&[&version.digest.to_le_bytes(), self.node.as_bytes()]);
+        let mut lot = DefaultHasher::new();
+        (version.digest, &self.node).hash(&mut lot);
+        let lot = lot.finish();
         (is_odd, self.acknowledged.is_none(), self.applied.is_none(), lot)
     }
 }
@@ -135,7 +188,7 @@ pub(crate) fn judge(
     let missing = share.of(candidates.len()).saturating_sub(members.len()).min(others.len());
     if missing > 0 {
         others.sort_by_cached_key(|candidate| candidate.rank(version));
-        let chosen = others.iter().take(missing).map(|candidate| candidate.node.as_str());
+        let chosen = others.iter().take(missing).map(|candidate| &*candidate.node);
         return Verdict::Enlist(group.with(chosen, now));
     }
     match members.iter().all(|member| member.runs(version)) {
@@ -156,9 +209,10 @@ mod tests {
     /// A proxy that runs the old version and reports so.
     fn candidate(number: usize) -> Candidate {
         Candidate {
-            node: format!("n{number}"),
+            node: format!("n{number}").into(),
             acknowledged: Some(OLD),
             applied: Some(OLD.revision),
+            may_report: false,
             rejected_config: false,
             refused: None,
         }
@@ -208,6 +262,23 @@ mod tests {
     }
 
     #[test]
+    fn of_publishes_in_a_row_the_last_goes_to_all_when_no_other_follows() {
+        let start = Instant::now();
+        let one = Pace::next(None, start);
+        assert!(one.is_calm(start));
+        let soon = start + DEBOUNCE / 2;
+        let two = Pace::next(Some(one), soon);
+        assert!(!two.is_calm(soon) && !two.is_calm(soon + DEBOUNCE / 2) && two.is_calm(soon + DEBOUNCE));
+        assert!(Pace::next(Some(two), soon + DEBOUNCE).is_calm(soon + DEBOUNCE), "that one is alone again");
+        let (mut row, mut now) = (one, start);
+        while now < start + DEBOUNCE_MAX {
+            now += DEBOUNCE / 2;
+            row = Pace::next(Some(row), now);
+        }
+        assert!(row.is_calm(now), "a row without end starves nobody");
+    }
+
+    #[test]
     fn one_that_does_not_report_is_believed_its_acknowledgement_and_chosen_last() {
         let now = Instant::now();
         let silent = Candidate { applied: None, ..candidate(0) };
@@ -216,6 +287,8 @@ mod tests {
         assert!(group.contains("n1") && !group.contains("n0"));
         let group = enlisted(judge(&Group::default(), std::slice::from_ref(&silent)));
         let took = Candidate { acknowledged: Some(NEW), ..silent };
+        let new = Candidate { may_report: true, ..took.clone() };
+        assert_eq!(judge(&group, &[new]), Verdict::Wait, "it may report still");
         assert_eq!(judge(&group, &[took]), Verdict::Release);
     }
 

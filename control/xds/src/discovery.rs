@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_s
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Streaming};
@@ -21,15 +21,20 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
-use crate::gate::Gate;
+use crate::gate::{Admission, Gate};
 use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Word};
 use crate::proxies::{Peer, Proxies, StreamId};
 use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
-use crate::stream::{Event, Outgoing, Output, Protocol, Stream, World};
-use crate::telemetry::{OpenStream, Queued, Reason};
+use crate::stream::{Event, Identity, Outgoing, Output, Protocol, Stream, World};
+use crate::telemetry::{OpenStream, Reason};
+
+/// Bytes that a stream keeps for its next request. Most are an acknowledgement of 100; a larger one lets it grow.
+const REQUEST_BUFFER_BYTES: usize = 256;
+/// Bytes after which a message that is being written is handed on. Nothing is written by this codec.
+const YIELD_BYTES: usize = 32 << 10;
 
 /// What says how a client compressed its messages.
 const ENCODING_HEADER: &str = "grpc-encoding";
@@ -58,12 +63,14 @@ pub(crate) type Ads = Served<true>;
 struct Driver<S: Stream> {
     stream: S,
     id: StreamId,
+    /// Lets it look at what it is sent.
+    call: Arc<Notify>,
     protocol: Protocol,
     /// Known after the first message.
     peer: Option<Peer>,
     context: Discovery,
     telemetry: OpenStream,
-    outbound: mpsc::Sender<Result<Queued, Status>>,
+    outbound: mpsc::Sender<Word>,
     /// Gives the stream's place back when it ends.
     _slot: OwnedSemaphorePermit,
 }
@@ -98,7 +105,9 @@ impl Discovery {
         let stream = stream(protocol);
         let telemetry = OpenStream::new(self.gate.telemetry.clone(), protocol.as_str());
         let context = self.clone();
-        let driver = Driver { stream, id, protocol, peer: None, context, telemetry, outbound, _slot: slot };
+        let call = Arc::default();
+        let driver =
+            Driver { stream, id, call, protocol, peer: None, context, telemetry, outbound, _slot: slot };
         tokio::spawn(driver.run(messages(request.into_body())));
         let mut response = Response::new(Body::new(Outbound::new(receiver)));
         response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
@@ -114,7 +123,7 @@ fn method<'a>(service: &str, path: &'a str) -> &'a str {
 
 /// The requests in the body of a call.
 fn messages<Q: Message + Default + 'static>(body: Body) -> Streaming<Q> {
-    let decoder = ProstCodec::<(), Q>::raw_decoder(BufferSettings::default());
+    let decoder = ProstCodec::<(), Q>::raw_decoder(BufferSettings::new(REQUEST_BUFFER_BYTES, YIELD_BYTES));
     Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES))
 }
 
@@ -176,31 +185,44 @@ impl<S: Stream> Driver<S> {
         }
         if let Some(status) = last_word {
             // Behind the response that was begun. A reader that does not take it in time sees the stream end without a reason.
-            let _ = timeout(SHUTDOWN_GRACE, self.outbound.send(Err(status))).await;
+            let _ = timeout(SHUTDOWN_GRACE, self.outbound.send(Box::new(Err(status)))).await;
         }
     }
 
     /// Goes on until one side ends the stream. The status is what the client is told, if it is us.
     async fn converse(&mut self, mut inbound: Streaming<S::Request>) -> Option<Status> {
-        let mut bell = self.context.snapshots.bell();
+        let (mut bell, call) = (self.context.snapshots.bell(), self.call.clone());
+        let (mut admission, mut was_sent) = (None, false);
         loop {
             let output = tokio::select! {
                 // What cannot be read, as a message over the limit, is told to the client: an end without a reason looks like
                 // one in peace.
-                request = inbound.message() => match request {
-                    Ok(request) => self.hear(request?),
-                    Err(status) => Err(self.misread(status)),
-                },
+                request = inbound.message() => {
+                    // Whatever a client says behind its first message makes room for another one.
+                    admission = if self.peer.is_none() { self.context.gate.admit().await } else { None };
+                    match request {
+                        Ok(request) => self.hear(request?),
+                        Err(status) => Err(self.misread(status)),
+                    }
+                }
+                () = Admission::is_over(admission.as_ref()) => {
+                    admission = None;
+                    continue;
+                }
                 Ok(()) = bell.changed() => Ok(self.look()),
+                () = call.notified() => Ok(self.look()),
                 () = self.outbound.closed() => return None,
             };
             let outgoing = match output.and_then(|output| self.record(output)) {
                 Ok(outgoing) => outgoing,
                 Err(status) => return Some(status),
             };
+            // One that is sent nothing has nothing to answer.
+            admission.take_if(|_| outgoing.is_none() && !was_sent);
+            was_sent |= outgoing.is_some();
             if let Some(Outgoing { message, resource, version }) = outgoing {
                 let queued = self.telemetry.made(message, Instant::now());
-                self.outbound.send(Ok(queued)).await.ok()?;
+                self.outbound.send(Box::new(Ok(queued))).await.ok()?;
                 if let Some(peer) = &self.peer {
                     self.context.proxies.sent(peer, &resource, version.revision);
                 }
@@ -233,8 +255,8 @@ impl<S: Stream> Driver<S> {
     /// Lets the first that comes try what nobody tries.
     fn volunteer(&self, request: &S::Request) {
         let (node, names) = S::asks(request);
-        let known = self.stream.identity().map(|identity| &identity.node);
-        if let Some(node) = known.or(node.map(|node| &node.id)) {
+        let told = Identity::of(node).ok();
+        if let Some(Identity { node, .. }) = self.stream.identity().or(told.as_ref()) {
             names.iter().for_each(|name| self.context.snapshots.volunteer(name, node, Instant::now()));
         }
     }
@@ -243,7 +265,12 @@ impl<S: Stream> Driver<S> {
     fn meet(&mut self) {
         if let (None, Some(identity)) = (&self.peer, self.stream.identity()) {
             tracing::info!(node = %identity.node, protocol = %self.protocol, "proxy connected");
-            let peer = Peer { stream: self.id, protocol: self.protocol, identity: identity.clone() };
+            let peer = Peer {
+                stream: self.id,
+                protocol: self.protocol,
+                identity: identity.clone(),
+                call: self.call.clone(),
+            };
             self.peer = Some(peer);
         }
     }

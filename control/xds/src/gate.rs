@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tonic::Status;
 
-use crate::limits::MAX_STREAMS;
+use crate::limits::{FIRST_PATIENCE, MAX_FIRST_RESPONSES, MAX_STREAMS};
 use crate::telemetry::{Reason, Telemetry};
 
 /// How far the server is on its way to its end. It never goes back.
@@ -25,8 +26,28 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
+    firsts: Arc<Semaphore>,
     phase: Arc<watch::Sender<Phase>>,
     pub(crate) telemetry: Arc<Telemetry>,
+}
+
+/// A first response that is under way, until it is answered.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    _place: OwnedSemaphorePermit,
+    until: Instant,
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Ready when the answer is not waited for any more; never without an admission.
+    pub(crate) async fn is_over(admission: Option<&Self>) {
+        match admission {
+            Some(admission) => tokio::time::sleep_until(admission.until).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 // === impl Gate ===
@@ -34,7 +55,9 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
         let phase = Arc::new(watch::Sender::new(Phase::Serving));
-        Self { places: Arc::new(Semaphore::new(MAX_STREAMS)), phase, telemetry }
+        let [places, firsts] =
+            [MAX_STREAMS, MAX_FIRST_RESPONSES].map(|places| Arc::new(Semaphore::new(places)));
+        Self { places, firsts, phase, telemetry }
     }
 
     /// Takes a place, which is free again when the permit is dropped.
@@ -47,6 +70,14 @@ impl Gate {
             self.telemetry.refused(Reason::TooManyStreams);
             Status::resource_exhausted(format!("{MAX_STREAMS} streams are open, which is the limit"))
         })
+    }
+
+    /// Waits until a stream that just came may be sent its first response. When ten thousand come at once, as after a restart, those
+    /// that wait cost nothing but their place, and the answers of the others are not held up.
+    pub(crate) async fn admit(&self) -> Option<Admission> {
+        // Nobody closes it.
+        let place = Arc::clone(&self.firsts).acquire_owned().await.ok()?;
+        Some(Admission { _place: place, until: Instant::now() + FIRST_PATIENCE })
     }
 
     /// Goes on to a phase, unless it was reached before.

@@ -37,11 +37,29 @@ pub const MAX_REFUSALS: usize = 1024;
 /// How long a canary that does not answer is waited for. Then another one takes its place; Envoy's longest back-off is as long.
 pub const CANARY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often trials are looked at though no proxy moved, because patience ends.
-pub const TRIAL_TICK: Duration = Duration::from_secs(1);
+/// How long a publish that followed another one at once is sent to nobody, in case that a third follows:
+/// as long as istiod's default.
+pub const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How long a row of such publishes can keep all others waiting.
+pub const DEBOUNCE_MAX: Duration = Duration::from_secs(10);
+
+/// How long after it came a proxy that never reported is expected to do so. Envoy flushes its statistics every 5 s if it is not told
+/// otherwise.
+pub const REPORT_GRACE: Duration = Duration::from_secs(6);
+
+/// How long a filter is believed what it reported last.
+pub const REPORT_FRESH: Duration = Duration::from_secs(60);
+
+/// How often trials are looked at though no proxy moved, because time passes.
+pub const TRIAL_TICK: Duration = DEBOUNCE;
 
 /// The least time between two looks at trials, so that ten thousand acknowledgements are not ten thousand looks.
 pub const TRIAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many times as long as a look at trials takes the next one is put off at least: with ten thousand proxies it takes a
+/// millisecond.
+pub const TRIAL_REST: u32 = 4;
 
 /// Bytes kept of the reason that a proxy gives for a rejection. The rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 1024;
@@ -55,6 +73,13 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Streams served at once, over all connections. One more is refused with `RESOURCE_EXHAUSTED`.
 pub const MAX_STREAMS: usize = 20_000;
+
+/// First responses that are under way at once. Of ten thousand proxies that come back in the same moment the others wait for their turn:
+/// enough to keep two cores busy, and too few to make memory or the answers of those that are served suffer.
+pub const MAX_FIRST_RESPONSES: usize = 256;
+
+/// How long the answer to a first response is waited for before another stream has its turn.
+pub const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Streams on one HTTP/2 connection.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 1024;

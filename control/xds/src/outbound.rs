@@ -13,10 +13,13 @@ use tonic::Status;
 
 use crate::telemetry::Queued;
 
+/// A response, or the status at the end. Boxed, because the channel keeps room for 32 of them, for each of ten thousand streams.
+pub(crate) type Word = Box<Result<Queued, Status>>;
+
 /// What a stream sends. The next response is taken only when the one before was handed to the connection.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    receiver: mpsc::Receiver<Result<Queued, Status>>,
+    receiver: mpsc::Receiver<Word>,
     /// What is left of the response that was taken last.
     pieces: VecDeque<Bytes>,
     /// Whether the status was sent, behind which nothing may come.
@@ -26,7 +29,7 @@ pub(crate) struct Outbound {
 // === impl Outbound ===
 
 impl Outbound {
-    pub(crate) fn new(receiver: mpsc::Receiver<Result<Queued, Status>>) -> Self {
+    pub(crate) fn new(receiver: mpsc::Receiver<Word>) -> Self {
         Self { receiver, pieces: VecDeque::new(), is_over: false }
     }
 }
@@ -46,7 +49,7 @@ impl Body for Outbound {
             if self.is_over {
                 return Poll::Ready(None);
             }
-            let status = match ready!(self.receiver.poll_recv(context)) {
+            let status = match ready!(self.receiver.poll_recv(context)).map(|word| *word) {
                 Some(Ok(queued)) => {
                     self.pieces.extend(queued.take().pieces());
                     continue;

@@ -4,21 +4,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::canary::Candidate;
-use crate::ecds;
+use crate::canary::{Candidate, Group};
 use crate::limits::MAX_PROXIES;
 use crate::snapshot::{Fleet, Snapshot};
 use crate::stream::{Event, History, Identity, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
-use table::{Entry, Link, Reported, Table};
+use table::{ByResource, Entry, Link, Reported, Table};
 
 /// What is known of one proxy and one of its resources.
 ///
@@ -26,17 +25,19 @@ use table::{Entry, Link, Reported, Table};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyStatus {
     /// The proxy's `node.id`.
-    pub node: String,
+    pub node: Arc<str>,
     /// The proxy's `node.cluster`.
-    pub cluster: String,
+    pub cluster: Arc<str>,
     /// The ECDS resource that it asks for.
-    pub resource: String,
+    pub resource: Arc<str>,
     /// The tenant of the resource; empty when the name is not one of ours, which is then never answered.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// How it asks, or asked last.
     pub protocol: Protocol,
     /// Whether its stream is open. A disconnected proxy keeps its rules, and is listed for another 10 minutes.
     pub connected: bool,
+    /// Whether it is sent what it should have if it lacks that. Others try it first, or it is held back.
+    pub offered: bool,
     /// The revision that its tenant has published now.
     pub wanted: Option<u64>,
     /// The revision that was sent to it last. None for one that reconnected to this daemon with what it should have.
@@ -93,6 +94,8 @@ pub(crate) struct Peer {
     pub(crate) stream: StreamId,
     pub(crate) protocol: Protocol,
     pub(crate) identity: Identity,
+    /// Lets the stream look at what it is sent.
+    pub(crate) call: Arc<Notify>,
 }
 
 /// Every entry is connected, and there is no room for another.
@@ -176,8 +179,32 @@ impl Proxies {
     /// Everything that is known, sorted by node, then resource.
     pub(crate) fn list(&self, snapshot: &Snapshot, now: Instant) -> Vec<ProxyStatus> {
         let mut table = self.table();
-        table.forget(now);
-        table.iter().flat_map(|(node, by_resource)| statuses(node, by_resource, snapshot, now)).collect()
+        table.tidy(now);
+        // Ten thousand proxies ask for a few resources, so the last one that was looked up is the next one most of the time.
+        let mut last: Option<(&Arc<str>, Option<Version>)> = None;
+        let mut list = Vec::with_capacity(table.len());
+        for (node, by_resource) in table.iter() {
+            let sole = is_sole(by_resource);
+            for (resource, entry) in by_resource {
+                let known = last.filter(|(of, _)| Arc::ptr_eq(of, resource));
+                let (_, wanted) = known
+                    .unwrap_or_else(|| (resource, snapshot.wanted(resource).map(|wanted| wanted.version)));
+                last = Some((resource, wanted));
+                let offered = snapshot.is_offered(resource, node);
+                list.push(ProxyStatus { offered, ..status((node, resource, entry), wanted, sole, now) });
+            }
+        }
+        list
+    }
+
+    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
+    pub(crate) fn count(&self, tenant: &str, gone: Duration, now: Instant) -> usize {
+        let counts = |entry: &&Entry| {
+            let is_gone =
+                entry.down_since().is_some_and(|since| now.saturating_duration_since(since) >= gone);
+            *entry.tenant == *tenant && !is_gone
+        };
+        self.table().iter().flat_map(|(_, by_resource)| by_resource.values()).filter(counts).count()
     }
 
     fn ring_if(&self, changed: bool) {
@@ -199,55 +226,64 @@ impl History for Proxies {
 }
 
 impl Fleet for Proxies {
-    fn candidates(&self, resource: &str) -> Vec<Candidate> {
+    fn candidates(&self, resources: &BTreeSet<&str>, now: Instant) -> BTreeMap<Arc<str>, Vec<Candidate>> {
         let table = self.table();
-        let candidate = |(node, by_resource): (&String, &BTreeMap<String, Entry>)| {
-            let entry = by_resource.get(resource).filter(|entry| entry.down_since().is_none())?;
-            Some(Candidate {
-                node: node.clone(),
-                acknowledged: entry.acknowledged,
-                applied: entry.report.revision.filter(|_| is_sole(by_resource)),
-                rejected_config: entry.report.rejected_config.unwrap_or_default(),
-                refused: entry.last_error.as_ref().map(|nack| nack.revision),
-            })
-        };
-        table.iter().filter_map(candidate).collect()
+        let mut by_resource: BTreeMap<Arc<str>, Vec<Candidate>> = BTreeMap::new();
+        for (node, entries) in table.iter() {
+            let sole = is_sole(entries);
+            let asking = entries
+                .iter()
+                .filter(|(resource, entry)| entry.down_since().is_none() && resources.contains(&***resource));
+            for (resource, entry) in asking {
+                let candidate = entry.candidate(node, sole, now);
+                match by_resource.get_mut(resource) {
+                    Some(candidates) => candidates.push(candidate),
+                    None => drop(by_resource.insert(resource.clone(), vec![candidate])),
+                }
+            }
+        }
+        by_resource
+    }
+
+    fn call(&self, group: &Group) {
+        let table = self.table();
+        for entry in group.nodes().filter_map(|node| table.of(node)).flat_map(ByResource::values) {
+            if let Link::Up { call, .. } = &entry.link {
+                call.notify_one();
+            }
+        }
     }
 }
 
 /// Whether a node's report can be of one resource only.
-fn is_sole(by_resource: &BTreeMap<String, Entry>) -> bool {
+fn is_sole(by_resource: &ByResource) -> bool {
     by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1
 }
 
-fn statuses(
-    node: &str,
-    by_resource: &BTreeMap<String, Entry>,
-    snapshot: &Snapshot,
+fn status(
+    (node, resource, entry): (&Arc<str>, &Arc<str>, &Entry),
+    wanted: Option<Version>,
+    sole: bool,
     now: Instant,
-) -> Vec<ProxyStatus> {
-    let sole = is_sole(by_resource);
-    let status = |(resource, entry): (&String, &Entry)| {
-        let wanted = snapshot.wanted(resource).map(|published| published.version);
-        let connected_for = entry.up_since().map(|since| now.saturating_duration_since(since));
-        let gone_for = entry.down_since().map(|since| now.saturating_duration_since(since));
-        ProxyStatus {
-            node: node.to_owned(),
-            cluster: entry.cluster.clone(),
-            resource: resource.clone(),
-            tenant: ecds::tenant_of(resource).to_owned(),
-            protocol: entry.protocol,
-            connected: connected_for.is_some(),
-            wanted: wanted.map(|version| version.revision),
-            sent: entry.sent,
-            acknowledged: entry.acknowledged(wanted),
-            applied: entry.report.revision.filter(|_| sole),
-            rejected_config: entry.report.rejected_config.unwrap_or_default(),
-            last_error: entry.last_error.clone(),
-            age: now.saturating_duration_since(entry.last_message),
-            connected_for,
-            gone_for,
-        }
-    };
-    by_resource.iter().map(status).collect()
+) -> ProxyStatus {
+    let connected_for = entry.up_since().map(|since| now.saturating_duration_since(since));
+    let gone_for = entry.down_since().map(|since| now.saturating_duration_since(since));
+    ProxyStatus {
+        node: node.clone(),
+        cluster: entry.cluster.clone(),
+        resource: resource.clone(),
+        tenant: entry.tenant.clone(),
+        protocol: entry.protocol,
+        connected: connected_for.is_some(),
+        offered: false,
+        wanted: wanted.map(|version| version.revision),
+        sent: entry.sent,
+        acknowledged: entry.acknowledged(wanted),
+        applied: entry.applied(sole, now),
+        rejected_config: entry.report.rejected_config.unwrap_or_default(),
+        last_error: entry.last_error.clone(),
+        age: now.saturating_duration_since(entry.last_message),
+        connected_for,
+        gone_for,
+    }
 }

@@ -69,8 +69,6 @@ pub(crate) struct Resource {
     pub(crate) content: u64,
     /// Whether it goes to everybody at once, whoever refuses it.
     pub(crate) is_firm: bool,
-    /// What the body was built from, so that a publish reuses what did not change.
-    pub(crate) rules: Bytes,
 }
 
 // === impl Resource ===
@@ -80,15 +78,20 @@ impl Resource {
         let name = ecds::resource_name(&publication.tenant);
         let body = ecds::encode(&name, settings, &publication.rules);
         let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
-        let without_rules = ecds::encode(&name, settings, &Bytes::new());
-        let content = digest(&[&without_rules.value, &publication.content_hash.to_le_bytes()]);
+        let content = content(&name, settings, publication);
         let body = Bytes::from(body.encode_to_vec());
-        Self { name, version, body, content, is_firm: publication.is_firm, rules: publication.rules.clone() }
+        Self { name, version, body, content, is_firm: publication.is_firm }
     }
 
     pub(crate) fn tenant(&self) -> &str {
         ecds::tenant_of(&self.name)
     }
+}
+
+/// The hash of all that is sent but the revision.
+pub(crate) fn content(name: &str, settings: &FilterSettings, publication: &Publication) -> u64 {
+    let without_rules = ecds::encode(name, settings, &Bytes::new());
+    digest(&[&without_rules.value, &publication.content_hash.to_le_bytes()])
 }
 
 // === impl Publication ===

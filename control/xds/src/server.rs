@@ -1,7 +1,7 @@
 //! The server: every service on one port, with its limits, until it is told to stop.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use prometheus_client::registry::Registry;
@@ -17,7 +17,7 @@ use crate::gate::{Gate, Phase};
 use crate::health;
 use crate::limits::{
     GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS_PER_CONNECTION,
-    SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_TICK,
+    SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_REST, TRIAL_TICK,
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
@@ -116,6 +116,11 @@ impl Xds {
         registry.register_collector(Box::new(Offers(self.snapshots.clone())));
     }
 
+    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
+    pub fn count(&self, tenant: &str, gone: Duration) -> usize {
+        self.proxies.count(tenant, gone, Instant::now())
+    }
+
     /// A receiver that wakes when a proxy connects, disconnects, acknowledges, rejects, or reports something new. The number only
     /// counts; read [`Xds::proxies`] for the state.
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -170,8 +175,9 @@ impl Xds {
         loop {
             // The sender is this server's own, so only time or a change ends this.
             let _ = tokio::time::timeout(TRIAL_TICK, changes.changed()).await;
-            self.snapshots.follow_trials(&*self.proxies, Instant::now());
-            tokio::time::sleep(TRIAL_PAUSE).await;
+            let begun = Instant::now();
+            self.snapshots.follow_trials(&*self.proxies, begun);
+            tokio::time::sleep(TRIAL_PAUSE.max(begun.elapsed() * TRIAL_REST)).await;
         }
     }
 

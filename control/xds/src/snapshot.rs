@@ -1,26 +1,36 @@
 //! What is published: one immutable set of resources, who is sent which, and the bell that says there is something new.
 
-use std::collections::{BTreeMap, VecDeque, btree_map};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::canary::{self, CanaryShare, Candidate, Group, Verdict};
+use crate::canary::{self, CanaryShare, Candidate, Group, Pace, Verdict};
 use crate::ecds::{self, FilterSettings};
 use crate::limits::{MAX_REFUSALS, MAX_TENANTS};
 use crate::refusals::{Refusal, Refusals};
-use crate::resource::{Publication, PublishError, Resource};
+use crate::resource::{Publication, PublishError, Resource, content};
 use crate::version::Version;
 
 /// What is there for one name.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) wanted: Arc<Resource>,
-    /// What was there before and did well: it is sent to whoever may not have what is wanted.
-    pub(crate) fallback: Option<Arc<Resource>>,
+    /// What was there before and did well: it is sent to whoever may not have what is wanted, and has nothing newer.
+    pub(crate) fallback: Option<Fallback>,
     pub(crate) standing: Standing,
+    /// How what was wanted before and this follow each other.
+    pace: Pace,
+}
+
+/// What did well.
+#[derive(Clone, Debug)]
+pub(crate) struct Fallback {
+    pub(crate) resource: Arc<Resource>,
+    /// Whether all proxies accepted it, or it took people back: then who refuses it is odd himself.
+    is_settled: bool,
 }
 
 /// How far what is wanted is trusted.
@@ -77,15 +87,18 @@ pub(crate) struct Snapshots {
 struct Past {
     refusals: Refusals,
     /// What proxies get while the first rules that this process publishes are on trial or held back, by resource name.
-    fallbacks: BTreeMap<String, Arc<Resource>>,
+    fallbacks: BTreeMap<String, Fallback>,
     /// Who of those that never accepted anything refused which content of a tenant on trial.
     doubts: VecDeque<(String, u64, String)>,
 }
 
 /// What a trial may know of the proxies.
 pub(crate) trait Fleet {
-    /// Those that are connected and ask for a resource.
-    fn candidates(&self, resource: &str) -> Vec<Candidate>;
+    /// Those that are connected and ask for one of these resources, by resource.
+    fn candidates(&self, resources: &BTreeSet<&str>, now: Instant) -> BTreeMap<Arc<str>, Vec<Candidate>>;
+
+    /// Lets the streams of these look at what they are sent, and no others: of ten thousand, a hundred.
+    fn call(&self, group: &Group);
 }
 
 // === impl Offer ===
@@ -93,18 +106,29 @@ pub(crate) trait Fleet {
 impl Offer {
     /// What is sent to a node that lacks it.
     fn served(&self, node: &str) -> Option<&Arc<Resource>> {
+        if self.is_offered(node) { Some(&self.wanted) } else { self.earlier() }
+    }
+
+    /// Whether a node that lacks what is wanted is sent it.
+    fn is_offered(&self, node: &str) -> bool {
         match &self.standing {
-            Standing::HeldBack(_) => self.fallback.as_ref(),
-            Standing::Trial(group) if !group.contains(node) => self.fallback.as_ref(),
-            _ => Some(&self.wanted),
+            Standing::HeldBack(_) => false,
+            Standing::Trial(group) => group.contains(node),
+            Standing::Open | Standing::Proven | Standing::Firm | Standing::Accepted => true,
         }
     }
 
+    fn earlier(&self) -> Option<&Arc<Resource>> {
+        self.fallback.as_ref().map(|fallback| &fallback.resource)
+    }
+
     /// What the next one falls back on.
-    fn proven(&self) -> Option<&Arc<Resource>> {
+    fn proven(&self) -> Option<Fallback> {
+        let wanted = |is_settled| Some(Fallback { resource: Arc::clone(&self.wanted), is_settled });
         match self.standing {
-            Standing::Proven | Standing::Firm | Standing::Accepted => Some(&self.wanted),
-            Standing::Trial(_) | Standing::Open | Standing::HeldBack(_) => self.fallback.as_ref(),
+            Standing::Firm | Standing::Accepted => wanted(true),
+            Standing::Proven => wanted(false),
+            Standing::Trial(_) | Standing::Open | Standing::HeldBack(_) => self.fallback.clone(),
         }
     }
 
@@ -122,7 +146,7 @@ impl Offer {
 
     /// Whether the fallback says the same.
     fn says_nothing_new(&self) -> bool {
-        self.fallback.as_ref().is_some_and(|fallback| fallback.content == self.wanted.content)
+        self.earlier().is_some_and(|earlier| earlier.content == self.wanted.content)
     }
 }
 
@@ -143,17 +167,49 @@ impl Snapshot {
         self.by_name.get(name)?.served(node)
     }
 
+    /// What a node may be sent instead of what it refused: what did well before, unless what it refused takes people back.
+    pub(crate) fn instead(&self, name: &str) -> Option<&Arc<Resource>> {
+        let offer = self.by_name.get(name)?;
+        if matches!(offer.standing, Standing::Firm) { None } else { offer.earlier() }
+    }
+
+    /// Whether a node that lacks what is wanted under a name is sent it.
+    pub(crate) fn is_offered(&self, name: &str, node: &str) -> bool {
+        self.by_name.get(name).is_some_and(|offer| offer.is_offered(node))
+    }
+
     /// The resource that proxies should have under that name, if it is published.
     pub(crate) fn wanted(&self, name: &str) -> Option<&Arc<Resource>> {
         Some(&self.by_name.get(name)?.wanted)
     }
 
     /// What is on trial, and by whom.
-    pub(crate) fn trials(&self) -> impl Iterator<Item = (&Arc<Resource>, &Group)> {
+    pub(crate) fn trials(&self) -> impl Iterator<Item = (&Offer, &Group)> {
         self.by_name.values().filter_map(|offer| match &offer.standing {
-            Standing::Trial(group) => Some((&offer.wanted, group)),
+            Standing::Trial(group) => Some((offer, group)),
             _ => None,
         })
+    }
+
+    /// The groups that are sent something else than by the snapshot before; none when it may be anybody. Where publishes follow each
+    /// other in a row, the group is called when the last of them came.
+    fn called_after(&self, before: &Self, now: Instant) -> Option<Vec<&Group>> {
+        let mut groups = Vec::new();
+        for (name, offer) in &self.by_name {
+            let before = before.by_name.get(name);
+            if before.is_some_and(|before| before.wanted.version == offer.wanted.version) {
+                continue;
+            }
+            match (&offer.standing, before.map(|before| &before.standing)) {
+                // All others were sent what they fall back on.
+                (
+                    Standing::Trial(group),
+                    Some(Standing::Trial(_) | Standing::Proven | Standing::Firm | Standing::Accepted),
+                ) => groups.extend(Some(group).filter(|_| offer.pace.is_calm(now))),
+                _ => return None,
+            }
+        }
+        Some(groups)
     }
 
     /// What a publish puts in place, sharing with this snapshot what stays the same.
@@ -168,7 +224,7 @@ impl Snapshot {
         let mut by_name = BTreeMap::new();
         for publication in publications {
             publication.check()?;
-            let resource = self.reuse(publication)?;
+            let resource = self.reuse(publication, settings)?;
             let resource = resource.unwrap_or_else(|| Arc::new(Resource::new(publication, settings)));
             match by_name.entry(resource.name.clone()) {
                 btree_map::Entry::Occupied(_) => return Err(PublishError::Twice(publication.tenant.clone())),
@@ -178,10 +234,15 @@ impl Snapshot {
         Ok(Encoded(by_name))
     }
 
-    fn reuse(&self, publication: &Publication) -> Result<Option<Arc<Resource>>, PublishError> {
-        let known = self.wanted(&ecds::resource_name(&publication.tenant));
+    fn reuse(
+        &self,
+        publication: &Publication,
+        settings: &FilterSettings,
+    ) -> Result<Option<Arc<Resource>>, PublishError> {
+        let name = ecds::resource_name(&publication.tenant);
+        let known = self.wanted(&name);
         match known.filter(|known| known.version.revision == publication.revision) {
-            Some(known) if known.rules == publication.rules => Ok(Some(known.clone())),
+            Some(known) if known.content == content(&name, settings, publication) => Ok(Some(known.clone())),
             Some(_) => Err(PublishError::RevisionReused {
                 tenant: publication.tenant.clone(),
                 revision: publication.revision,
@@ -195,6 +256,7 @@ impl Snapshot {
         &self,
         encoded: Encoded,
         past: &mut Past,
+        now: Instant,
         trial: impl Fn(&Resource, Group) -> Option<Group>,
     ) -> Self {
         let offer = |(name, wanted): (String, Arc<Resource>)| {
@@ -203,10 +265,11 @@ impl Snapshot {
                 return (name, same.clone());
             }
             let fallback = match before {
-                Some(before) => before.proven().cloned(),
+                Some(before) => before.proven(),
                 None => past.fallbacks.remove(&name),
             };
-            let mut offer = Offer { wanted, fallback, standing: Standing::Firm };
+            let pace = Pace::next(before.map(|before| before.pace), now);
+            let mut offer = Offer { wanted, fallback, standing: Standing::Firm, pace };
             if !offer.wanted.is_firm {
                 offer.standing = match past.refusals.against(&offer.wanted) {
                     Some(refusal) => Standing::HeldBack(refusal),
@@ -223,11 +286,12 @@ impl Snapshot {
         Self { by_name: encoded.0.into_iter().map(offer).collect() }
     }
 
-    /// The snapshot in which what is wanted under a name stands otherwise.
-    fn with(&self, name: &str, standing: Standing) -> Self {
+    /// The snapshot in which what is wanted under a name stands otherwise, and what it fell back on may be good for nothing.
+    fn with(&self, name: &str, standing: Standing, is_fallback_refused: bool) -> Self {
         let mut by_name = self.by_name.clone();
         if let Some(offer) = by_name.get_mut(name) {
             offer.standing = standing;
+            offer.fallback.take_if(|_| is_fallback_refused);
         }
         Self { by_name }
     }
@@ -268,13 +332,17 @@ impl Snapshots {
                 return None;
             }
             let group = before.anew(now);
-            match self.judge(wanted, &group, fleet, now) {
-                Verdict::Enlist(group) => Some(group),
-                Verdict::Wait | Verdict::Release => Some(group),
-            }
+            // A group that is there goes on, and whoever is missing in it is found at the next look.
+            Some(if group.is_empty() { self.first_group(wanted, fleet, now) } else { group })
         };
         let mut past = self.past();
-        self.replace(self.current().next(encoded, &mut past, trial));
+        let current = self.current();
+        let next = Arc::new(current.next(encoded, &mut past, now, trial));
+        self.current.store(Arc::clone(&next));
+        match next.called_after(&current, now) {
+            Some(groups) => groups.into_iter().for_each(|group| fleet.call(group)),
+            None => self.ring(),
+        }
     }
 
     /// Lets the first node that comes try what nobody tries yet, so that it need not wait for the next look.
@@ -288,39 +356,70 @@ impl Snapshots {
         if is_untried(&current) {
             let group = Group::default().with(std::iter::once(node), now);
             // Only the node itself is sent anything else by it, and it is asking.
-            self.current.store(Arc::new(current.with(name, Standing::Trial(group))));
+            self.current.store(Arc::new(current.with(name, Standing::Trial(group), false)));
         }
     }
 
     /// Looks at what is on trial: sends it to more proxies, or to all.
     pub(crate) fn follow_trials(&self, fleet: &impl Fleet, now: Instant) {
-        for (wanted, group) in self.current().trials() {
-            match self.judge(wanted, group, fleet, now) {
+        let current = self.current();
+        let calm = || current.trials().filter(|(offer, _)| offer.pace.is_calm(now));
+        let names: BTreeSet<&str> = calm().map(|(offer, _)| offer.wanted.name.as_str()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let candidates = fleet.candidates(&names, now);
+        for (Offer { wanted, pace, .. }, group) in calm() {
+            let candidates = candidates.get(wanted.name.as_str()).map_or(&[][..], Vec::as_slice);
+            match canary::judge(wanted.version, group, candidates, self.share, now) {
+                Verdict::Wait if pace.is_row() => fleet.call(group),
                 Verdict::Wait => {}
-                Verdict::Enlist(group) => self.move_on(wanted, |standing| match standing {
-                    Standing::Trial(_) => Some(Standing::Trial(group)),
-                    _ => None,
-                }),
-                Verdict::Release => self.move_on(wanted, |standing| match standing {
-                    Standing::Trial(_) => Some(Standing::Proven),
-                    _ => None,
-                }),
+                Verdict::Enlist(more) => self.enlist(wanted, &more, fleet),
+                Verdict::Release => {
+                    let is_on_trial = |standing: &Standing| matches!(standing, Standing::Trial(_));
+                    if self.move_on(wanted, |standing| is_on_trial(standing).then_some(Standing::Proven)) {
+                        self.ring();
+                    }
+                }
             }
         }
     }
 
-    fn judge(&self, wanted: &Resource, group: &Group, fleet: &impl Fleet, now: Instant) -> Verdict {
-        canary::judge(wanted.version, group, &fleet.candidates(&wanted.name), self.share, now)
+    /// Lets more nodes try what is on trial, beside those that came meanwhile.
+    fn enlist(&self, wanted: &Resource, more: &Group, fleet: &impl Fleet) {
+        let joined = |standing: &Standing| match standing {
+            Standing::Trial(group) => Some(Standing::Trial(group.joined(more))),
+            _ => None,
+        };
+        if self.move_on(wanted, joined) {
+            fleet.call(more);
+        }
+    }
+
+    /// Who tries what is new first.
+    fn first_group(&self, wanted: &Resource, fleet: &impl Fleet, now: Instant) -> Group {
+        let candidates = fleet.candidates(&BTreeSet::from([wanted.name.as_str()]), now);
+        let candidates = candidates.values().next().map_or(&[][..], Vec::as_slice);
+        match canary::judge(wanted.version, &Group::default(), candidates, self.share, now) {
+            Verdict::Enlist(group) => group,
+            Verdict::Wait | Verdict::Release => Group::default(),
+        }
     }
 
     /// Takes in that all proxies accepted what is wanted of a tenant, if that is this revision.
     pub(crate) fn accept(&self, tenant: &str, revision: u64) {
         let current = self.current();
-        let wanted = current.wanted(&ecds::resource_name(tenant));
+        let offer = current.by_name.get(&ecds::resource_name(tenant));
+        let wanted = offer.map(|offer| &offer.wanted);
         if let Some(wanted) = wanted.filter(|wanted| wanted.version.revision == revision) {
             let is_unknown =
                 |standing: &Standing| !matches!(standing, Standing::HeldBack(_) | Standing::Accepted);
-            self.move_on(wanted, |standing| is_unknown(standing).then_some(Standing::Accepted));
+            let was_on_trial = offer.is_some_and(|offer| matches!(offer.standing, Standing::Trial(_)));
+            let has_moved =
+                self.move_on(wanted, |standing| is_unknown(standing).then_some(Standing::Accepted));
+            if has_moved && was_on_trial {
+                self.ring();
+            }
         }
     }
 
@@ -328,7 +427,7 @@ impl Snapshots {
     pub(crate) fn is_fallback(&self, tenant: &str, revision: u64) -> bool {
         let current = self.current();
         let offer = current.by_name.get(&ecds::resource_name(tenant));
-        offer.and_then(Offer::proven).is_some_and(|proven| proven.version.revision == revision)
+        offer.and_then(Offer::proven).is_some_and(|proven| proven.resource.version.revision == revision)
     }
 
     /// Remembers what a proxy refused, and holds it back if it is what is wanted. Not so what all proxies accepted: then something is
@@ -338,11 +437,10 @@ impl Snapshots {
         let mut past = self.past();
         let current = self.current();
         let Some(offer) = current.by_name.get(name) else { return };
-        let is_wanted = offer.wanted.version == version;
-        let is_trusted = offer.says_nothing_new()
-            || matches!(offer.standing, Standing::Firm | Standing::Accepted)
-                && offer.wanted.content == content
-            || offer.fallback.as_ref().is_some_and(|fallback| fallback.content == content);
+        let is_wanted = offer.wanted.content == content;
+        let fallback = offer.fallback.as_ref().filter(|fallback| fallback.resource.content == content);
+        let is_trusted = fallback.is_some_and(|fallback| fallback.is_settled)
+            || is_wanted && matches!(offer.standing, Standing::Firm | Standing::Accepted);
         let tenant = offer.wanted.tenant().to_owned();
         if is_trusted || past.refusals.of(&tenant, content).is_some() {
             return;
@@ -350,8 +448,10 @@ impl Snapshots {
         let (node, message) = (node.to_owned(), message.to_owned());
         let refusal = Arc::new(Refusal { tenant, revision: version.revision, content, node, message });
         past.refusals.add(Arc::clone(&refusal));
-        if is_wanted {
-            self.replace(current.with(name, Standing::HeldBack(refusal)));
+        let is_fallback = fallback.is_some();
+        if is_wanted || is_fallback {
+            let standing = if is_wanted { Standing::HeldBack(refusal) } else { offer.standing.clone() };
+            self.replace(current.with(name, standing, is_fallback));
         }
     }
 
@@ -368,8 +468,10 @@ impl Snapshots {
     /// the word is taken.
     pub(crate) fn doubt(&self, rejection: Rejection<'_>) {
         let Rejection { name, version, content, node, .. } = rejection;
-        let is_on_trial =
-            self.current().trials().any(|(wanted, _)| wanted.name == name && wanted.version == version);
+        let is_on_trial = self
+            .current()
+            .trials()
+            .any(|(offer, _)| offer.wanted.name == name && offer.wanted.version == version);
         if !is_on_trial {
             return;
         }
@@ -397,7 +499,9 @@ impl Snapshots {
 
     /// Forgets what was refused of a tenant. What is held back now stays so until it is published under another revision.
     pub(crate) fn forgive(&self, tenant: &str) {
-        self.past().refusals.forgive(tenant);
+        let mut past = self.past();
+        past.refusals.forgive(tenant);
+        past.doubts.retain(|(name, _, _)| ecds::tenant_of(name) != tenant);
     }
 
     /// Remembers what was refused before this process began.
@@ -410,30 +514,31 @@ impl Snapshots {
         let resource = Arc::new(Resource::new(publication, &self.settings));
         let mut past = self.past();
         if past.refusals.of(resource.tenant(), resource.content).is_none() {
-            past.fallbacks.insert(resource.name.clone(), resource);
+            past.fallbacks.insert(resource.name.clone(), Fallback { resource, is_settled: true });
         }
     }
 
-    /// Lets what is wanted under a name stand otherwise, if it is this resource still.
-    fn move_on(&self, resource: &Resource, next: impl FnOnce(&Standing) -> Option<Standing>) {
+    /// Lets what is wanted under a name stand otherwise, if it is this resource still. Gives whether it does.
+    fn move_on(&self, resource: &Resource, next: impl FnOnce(&Standing) -> Option<Standing>) -> bool {
         let _turn = self.past();
         let current = self.current();
         let offer = current.by_name.get(&resource.name);
         let offer = offer.filter(|offer| offer.wanted.version == resource.version);
-        if let Some(offer) = offer
-            && let Some(standing) = next(&offer.standing)
-        {
-            let next = current.with(&resource.name, standing);
-            match offer.standing {
-                Standing::Trial(_) => self.replace(next),
-                // Nobody is sent anything else by it, so nobody is woken.
-                _ => self.current.store(Arc::new(next)),
-            }
+        let standing = offer.and_then(|offer| next(&offer.standing));
+        let has_moved = standing.is_some();
+        if let Some(standing) = standing {
+            self.current.store(Arc::new(current.with(&resource.name, standing, false)));
         }
+        has_moved
     }
 
     fn replace(&self, next: Snapshot) {
         self.current.store(Arc::new(next));
+        self.ring();
+    }
+
+    /// Lets every stream look at what it is sent.
+    fn ring(&self) {
         self.bell.send_replace(());
     }
 
@@ -454,16 +559,18 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::limits::MAX_RULES_BYTES;
+    use crate::limits::{DEBOUNCE, MAX_RULES_BYTES};
     use crate::version::digest;
 
     /// Nobody is there.
     pub(super) struct Nobody;
 
     impl Fleet for Nobody {
-        fn candidates(&self, _resource: &str) -> Vec<Candidate> {
-            Vec::new()
+        fn candidates(&self, _: &BTreeSet<&str>, _: Instant) -> BTreeMap<Arc<str>, Vec<Candidate>> {
+            BTreeMap::new()
         }
+
+        fn call(&self, _group: &Group) {}
     }
 
     fn publication(tenant: &str, revision: u64, rules: &'static [u8]) -> Publication {
@@ -609,17 +716,20 @@ mod tests {
     struct Few(Vec<Candidate>);
 
     impl Fleet for Few {
-        fn candidates(&self, _resource: &str) -> Vec<Candidate> {
-            self.0.clone()
+        fn candidates(&self, _: &BTreeSet<&str>, _: Instant) -> BTreeMap<Arc<str>, Vec<Candidate>> {
+            BTreeMap::from([(NAME.into(), self.0.clone())])
         }
+
+        fn call(&self, _group: &Group) {}
     }
 
     impl Few {
         fn of(nodes: &[&str]) -> Self {
             let candidate = |node: &&str| Candidate {
-                node: (*node).to_owned(),
+                node: (*node).into(),
                 acknowledged: None,
                 applied: None,
+                may_report: false,
                 rejected_config: false,
                 refused: None,
             };
@@ -627,7 +737,7 @@ mod tests {
         }
 
         fn accept(&mut self, node: &str, resource: &Resource) {
-            let mut named = self.0.iter_mut().filter(|candidate| candidate.node == node);
+            let mut named = self.0.iter_mut().filter(|candidate| *candidate.node == *node);
             named.next().unwrap().acknowledged = Some(resource.version);
         }
     }
@@ -672,8 +782,9 @@ mod tests {
             self.snapshots.refuse(Rejection { name: NAME, version, content, node, message: "no" });
         }
 
+        /// Looks when no publish can follow any more.
         fn look(&self) {
-            self.snapshots.follow_trials(&self.fleet, Instant::now());
+            self.snapshots.follow_trials(&self.fleet, Instant::now() + DEBOUNCE);
         }
     }
 
@@ -728,6 +839,24 @@ mod tests {
         assert_eq!(stage.served(), [Some(2), None], "it says nothing of the second");
         stage.publish(3, b"first");
         assert_eq!((stage.served(), stage.snapshots.held_back().len()), ([None, None], 1));
+    }
+
+    #[test]
+    fn what_did_well_with_few_is_refused_like_anything_else() {
+        let mut stage = OnTrial::new();
+        let first = stage.publish(1, b"first");
+        stage.fleet.accept(stage.canary(), &first);
+        stage.look();
+        stage.publish(2, b"second");
+        assert_eq!(stage.served(), [Some(2), Some(1)]);
+        stage.refuse(&first, "m");
+        assert_eq!(stage.served(), [Some(2), None], "one of the others cannot take it");
+        stage.publish(3, b"first");
+        assert_eq!(stage.served(), [None, None]);
+        stage.snapshots.forgive("a");
+        let again = stage.publish(4, b"first");
+        stage.refuse(&first, "m");
+        assert_eq!((again.version.revision, stage.served()), (4, [None, None]), "it is the same content");
     }
 
     #[test]

@@ -356,9 +356,27 @@ impl Subscriptions {
         turns
             // Who has what is wanted keeps it, also while others are not sent it.
             .filter(|(name, held)| world.snapshot.wanted(name).map(|wanted| wanted.version) != **held)
-            .filter_map(|(name, held)| Some((world.snapshot.served(name, node)?, held)))
-            .find(|(resource, held)| self.lacks(resource, **held))
-            .map(|(resource, _)| resource.clone())
+            .find_map(|(name, held)| self.next_for(name, node, *held, world))
+            .cloned()
+    }
+
+    /// What the client lacks of a name: what it is served, or, where it refused that, what did well before. Who holds something
+    /// newer than that keeps it.
+    fn next_for<'a>(
+        &self,
+        name: &str,
+        node: &str,
+        held: Option<Version>,
+        world: &World<'a>,
+    ) -> Option<&'a Arc<Resource>> {
+        let (served, instead) = (world.snapshot.served(name, node), world.snapshot.instead(name));
+        let is_wanted = |resource: &Resource| {
+            world.snapshot.wanted(name).is_some_and(|wanted| wanted.version == resource.version)
+        };
+        let is_newer =
+            |resource: &Resource| held.is_none_or(|held| held.revision <= resource.version.revision);
+        let mut choices = served.into_iter().chain(instead);
+        choices.find(|resource| self.lacks(resource, held) && (is_wanted(resource) || is_newer(resource)))
     }
 
     fn lacks(&self, resource: &Resource, held: Option<Version>) -> bool {

@@ -257,7 +257,7 @@ impl Convergence {
     ) -> Self {
         let mut counts = Self { wanted, ..Self::default() };
         let mut late = 0;
-        let counted = |proxy: &&ProxyStatus| proxy.tenant == tenant && laggards.counts(proxy);
+        let counted = |proxy: &&ProxyStatus| *proxy.tenant == *tenant && laggards.counts(proxy);
         for proxy in proxies.iter().filter(counted) {
             let acknowledged =
                 proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
@@ -278,12 +278,6 @@ impl Convergence {
             counts.total -= late;
         }
         counts
-    }
-
-    /// How many proxies count for a tenant.
-    pub(crate) fn counted(tenant: &str, proxies: &[ProxyStatus], gone: Duration) -> usize {
-        let laggards = Laggards { gone, policy: LaggardPolicy::Wait };
-        proxies.iter().filter(|proxy| proxy.tenant == tenant && laggards.counts(proxy)).count()
     }
 
     /// Whether there are proxies, and every one of them runs it.

@@ -135,10 +135,10 @@ impl From<ProxyStatus> for ProxyView {
     fn from(proxy: ProxyStatus) -> Self {
         Self {
             state: ProxyState::of(&proxy),
-            node: proxy.node,
-            cluster: proxy.cluster,
-            resource: proxy.resource,
-            tenant: proxy.tenant,
+            node: proxy.node.to_string(),
+            cluster: proxy.cluster.to_string(),
+            resource: proxy.resource.to_string(),
+            tenant: proxy.tenant.to_string(),
             protocol: proxy.protocol.to_string(),
             connected: proxy.connected,
             connected_seconds: proxy.connected_for.map(|time| time.as_secs_f64()),
@@ -162,12 +162,13 @@ mod tests {
 
     fn proxy() -> ProxyStatus {
         ProxyStatus {
-            node: "proxy-0".to_owned(),
-            cluster: String::new(),
-            resource: "graylane.v1.retail".to_owned(),
-            tenant: "retail".to_owned(),
+            node: "proxy-0".into(),
+            cluster: "".into(),
+            resource: "graylane.v1.retail".into(),
+            tenant: "retail".into(),
             protocol: Protocol::EcdsDelta,
             connected: true,
+            offered: true,
             wanted: Some(3),
             sent: Some(3),
             acknowledged: Some(3),

@@ -4,6 +4,7 @@
 //! is not subscribed, what was rejected is not sent again, and events say what the messages said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{Node, TypedExtensionConfig};
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -132,7 +133,7 @@ impl Client {
 
     pub(super) fn peer(&self) -> Option<Peer> {
         let identity = self.identity()?.clone();
-        Some(Peer { stream: self.id, protocol: self.protocol, identity })
+        Some(Peer { stream: self.id, protocol: self.protocol, identity, call: Arc::default() })
     }
 
     fn identity(&self) -> Option<&Identity> {

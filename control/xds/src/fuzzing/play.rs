@@ -17,7 +17,7 @@ use crate::ecds::{self, FilterSettings};
 use crate::limits::{CANARY_PATIENCE, MAX_NAME_BYTES, MAX_NAMES};
 use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::resource::Publication;
-use crate::snapshot::{Rejection, Snapshots};
+use crate::snapshot::{Offer, Rejection, Snapshots};
 use crate::stream::{Event, Output, Protocol, World};
 use crate::version::Version;
 
@@ -127,6 +127,8 @@ impl Play {
             let has = client.has.get(name).map(|(version, _)| *version);
             let is_right = has == Some(served.version) && !client.confused.contains(name)
                 || has == snapshot.wanted(name).map(|wanted| wanted.version);
+            // Who holds something newer is not taken back to what did well before.
+            let is_right = is_right || has.is_some_and(|has| has.revision > served.version.revision);
             let is_excused = self.rejected.contains(&(client.node.clone(), served.version.digest));
             assert!(is_right || is_excused, "{} has {has:?} of {name}, and not {served:?}", client.node);
         }
@@ -200,8 +202,8 @@ impl Play {
         let before = self.snapshots.current();
         self.snapshots.follow_trials(&self.proxies, self.now);
         let after = self.snapshots.current();
-        for (wanted, _) in before.trials() {
-            let is_on_trial = after.trials().any(|(other, _)| other.name == wanted.name);
+        for wanted in before.trials().map(|(offer, _)| &offer.wanted) {
+            let is_on_trial = after.trials().any(|(other, _)| other.wanted.name == wanted.name);
             let is_accepted = self.accepted.contains(&key(&wanted.name, wanted.version));
             assert!(is_on_trial || is_accepted, "{wanted:?} is sent to all, and nobody accepted it");
         }
@@ -329,7 +331,7 @@ impl Play {
         let (content, is_firm) = *published.expect("only what was published is sent");
         let is_barred = self.barred.contains(&(name.to_owned(), content));
         assert!(is_firm || !is_barred, "{name} {version} was refused, and {node} is sent it");
-        for (wanted, group) in self.snapshots.current().trials() {
+        for (Offer { wanted, .. }, group) in self.snapshots.current().trials() {
             let is_on_trial = wanted.name == name && wanted.version == version;
             assert!(!is_on_trial || group.contains(node), "{node} does not try {name} {version}");
         }

@@ -1,11 +1,15 @@
 //! The entries, and how an event changes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::{FilterReport, Nack, Peer, StreamId, TableFull, Unreadable, is_sole};
-use crate::limits::{FORGET_AFTER, MAX_PROXIES};
+use crate::canary::Candidate;
+use crate::ecds;
+use crate::limits::{FORGET_AFTER, MAX_PROXIES, REPORT_FRESH, REPORT_GRACE};
 use crate::stream::{Event, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
@@ -13,15 +17,23 @@ use crate::version::Version;
 /// Entries by node, then resource.
 #[derive(Debug)]
 pub(super) struct Table {
-    by_node: BTreeMap<String, BTreeMap<String, Entry>>,
+    by_node: BTreeMap<Arc<str>, ByResource>,
     entries: usize,
+    /// Names of resources, tenants and clusters, each once. What nobody has any more goes when entries are forgotten.
+    names: BTreeSet<Arc<str>>,
+    /// When entries were forgotten last.
+    forgotten: Instant,
     telemetry: Arc<Telemetry>,
 }
+
+/// What is known of one node. Names are shared with those who read the table: a look at ten thousand proxies copies none.
+pub(super) type ByResource = BTreeMap<Arc<str>, Entry>;
 
 /// One proxy with one resource.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) cluster: String,
+    pub(super) cluster: Arc<str>,
+    pub(super) tenant: Arc<str>,
     pub(super) protocol: Protocol,
     pub(super) link: Link,
     pub(super) last_message: Instant,
@@ -31,6 +43,12 @@ pub(super) struct Entry {
     pub(super) rejected: Option<u64>,
     pub(super) last_error: Option<Nack>,
     pub(super) report: FilterReport,
+    /// When the filter reported last.
+    reported: Option<Instant>,
+    /// When it acknowledged last, on a stream of this process.
+    acknowledged_at: Option<Instant>,
+    /// What its filter said that it cannot read.
+    unreadable: Option<Version>,
 }
 
 /// What a report changed.
@@ -43,9 +61,9 @@ pub(super) struct Reported {
 }
 
 /// The stream that an entry hangs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Link {
-    Up { stream: StreamId, since: Instant },
+    Up { stream: StreamId, since: Instant, call: Arc<Notify> },
     Down { since: Instant },
 }
 
@@ -53,11 +71,20 @@ pub(super) enum Link {
 
 impl Table {
     pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
-        Self { by_node: BTreeMap::new(), entries: 0, telemetry }
+        let (by_node, names) = (BTreeMap::new(), BTreeSet::new());
+        Self { by_node, entries: 0, names, forgotten: Instant::now(), telemetry }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &BTreeMap<String, Entry>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &ByResource)> {
         self.by_node.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    pub(super) fn of(&self, node: &str) -> Option<&ByResource> {
+        self.by_node.get(node)
     }
 
     pub(super) fn get(&self, node: &str, resource: &str) -> Option<&Entry> {
@@ -74,7 +101,7 @@ impl Table {
             Event::Unsubscribed { resource } => self.remove(peer, &resource),
             Event::Acknowledged { resource, version } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
-                entry.acknowledge(version);
+                entry.acknowledge(version, now);
                 if let Some(since) = entry.up_since() {
                     self.telemetry.acknowledged(&resource, version, since, now);
                 }
@@ -89,22 +116,24 @@ impl Table {
     }
 
     fn connect(&mut self, peer: &Peer, resource: String, now: Instant) -> Result<&mut Entry, TableFull> {
-        let node = &peer.identity.node;
-        let known = self.by_node.get(node).is_some_and(|by_resource| by_resource.contains_key(&resource));
+        let node = peer.identity.node.as_str();
+        let known = self.by_node.get(node).is_some_and(|by_resource| by_resource.contains_key(&*resource));
         if !known {
             self.make_room(now)?;
             self.entries += 1;
         }
-        let by_resource = self.by_node.entry(node.clone()).or_default();
-        let entry = by_resource.entry(resource).or_insert_with(|| Entry::new(peer, now));
-        if let (true, Link::Up { stream, .. }) = (known, entry.link)
-            && stream != peer.stream
+        let by_resource = self.by_node.entry(node.into()).or_default();
+        let tenant = one(&mut self.names, ecds::tenant_of(&resource));
+        let resource = one(&mut self.names, &resource);
+        let entry = by_resource.entry(resource).or_insert_with(|| Entry::new(peer, tenant, now));
+        if let (true, Link::Up { stream, .. }) = (known, &entry.link)
+            && *stream != peer.stream
         {
             tracing::warn!(%node, "two live streams of one node ask for one resource; the newer one counts");
         }
-        entry.cluster.clone_from(&peer.identity.cluster);
+        entry.cluster = one(&mut self.names, &peer.identity.cluster);
         entry.protocol = peer.protocol;
-        entry.link = Link::Up { stream: peer.stream, since: now };
+        entry.link = Link::Up { stream: peer.stream, since: now, call: peer.call.clone() };
         Ok(entry)
     }
 
@@ -128,8 +157,15 @@ impl Table {
         Ok(())
     }
 
-    /// Drops what has been disconnected for longer than [`FORGET_AFTER`].
-    pub(super) fn forget(&mut self, now: Instant) {
+    /// Drops what has been disconnected for longer than [`FORGET_AFTER`], or a second more.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.forgotten) >= Duration::from_secs(1) {
+            self.forget(now);
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.forgotten = now;
         let stays = |entry: &Entry| {
             entry.down_since().is_none_or(|since| now.saturating_duration_since(since) < FORGET_AFTER)
         };
@@ -138,6 +174,7 @@ impl Table {
             !by_resource.is_empty()
         });
         self.entries = self.by_node.values().map(BTreeMap::len).sum();
+        self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
     fn remove(&mut self, peer: &Peer, resource: &str) {
@@ -164,7 +201,7 @@ impl Table {
             let Some(since) = entry.up_since() else { continue };
             entry.last_message = now;
             let before = entry.report;
-            reported.changed |= entry.take_report(report);
+            reported.changed |= entry.take_report(report, now);
             let FilterReport { revision, rejected_config } = entry.report;
             // What it was not sent here it had before.
             if let Some(revision) = revision.filter(|_| is_sole && entry.sent == revision)
@@ -172,12 +209,15 @@ impl Table {
             {
                 self.telemetry.applied(resource, revision, since, now);
             }
-            if rejected_config != Some(true) || before.rejected_config == Some(true) {
+            if rejected_config != Some(true) {
                 continue;
             }
-            self.telemetry.unreadable();
-            if is_sole && before.rejected_config == Some(false) {
-                reported.unreadable = entry.unreadable(resource);
+            let is_new = before.rejected_config != Some(true);
+            if is_new {
+                self.telemetry.unreadable();
+            }
+            if is_sole && let Some(unreadable) = entry.unreadable(resource, is_new, now) {
+                reported.unreadable = Some(unreadable);
             }
         }
         reported
@@ -191,23 +231,34 @@ impl Table {
 
     /// The entry of a resource, if it hangs on this stream. An older stream of the same node speaks for nobody.
     pub(super) fn entry_of(&mut self, peer: &Peer, resource: &str) -> Option<&mut Entry> {
-        let entry = self.by_node.get_mut(&peer.identity.node)?.get_mut(resource)?;
+        let entry = self.by_node.get_mut(peer.identity.node.as_str())?.get_mut(resource)?;
         entry.is_on(peer.stream).then_some(entry)
     }
 
     pub(super) fn entries_of(&mut self, peer: &Peer) -> impl Iterator<Item = &mut Entry> {
-        let by_resource = self.by_node.get_mut(&peer.identity.node);
+        let by_resource = self.by_node.get_mut(peer.identity.node.as_str());
         let entries = by_resource.into_iter().flat_map(BTreeMap::values_mut);
         entries.filter(|entry| entry.is_on(peer.stream))
     }
 }
 
+/// A name that is kept once.
+fn one(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = names.get(name) {
+        return known.clone();
+    }
+    let name: Arc<str> = name.into();
+    names.insert(name.clone());
+    name
+}
+
 // === impl Entry ===
 
 impl Entry {
-    fn new(peer: &Peer, now: Instant) -> Self {
+    fn new(peer: &Peer, tenant: Arc<str>, now: Instant) -> Self {
         Self {
-            cluster: String::new(),
+            cluster: Arc::default(),
+            tenant,
             protocol: peer.protocol,
             link: Link::Down { since: now },
             last_message: now,
@@ -216,6 +267,9 @@ impl Entry {
             rejected: None,
             last_error: None,
             report: FilterReport::default(),
+            reported: None,
+            acknowledged_at: None,
+            unreadable: None,
         }
     }
 
@@ -229,17 +283,41 @@ impl Entry {
             self.rejected = None;
             self.last_error = None;
             self.report = FilterReport::default();
+            self.reported = None;
         }
     }
 
-    fn acknowledge(&mut self, version: Version) {
+    fn acknowledge(&mut self, version: Version, now: Instant) {
         self.acknowledged = Some(version);
+        self.acknowledged_at = Some(now);
         self.rejected = None;
         // What it is sent in place of what it rejected does not make the rejection undone.
         self.last_error.take_if(|nack| nack.revision <= version.revision);
     }
 
-    fn take_report(&mut self, report: FilterReport) -> bool {
+    /// The revision that its filter reports to run. One that has not reported for a while says nothing any more.
+    pub(super) fn applied(&self, sole: bool, now: Instant) -> Option<u64> {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < REPORT_FRESH;
+        self.reported.filter(is_fresh)?;
+        self.report.revision.filter(|_| sole)
+    }
+
+    /// The proxy as a trial sees it.
+    pub(super) fn candidate(&self, node: &Arc<str>, sole: bool, now: Instant) -> Candidate {
+        let is_young = |at: Instant| now.saturating_duration_since(at) < REPORT_GRACE;
+        let just_came = self.up_since().is_some_and(is_young);
+        Candidate {
+            node: node.clone(),
+            acknowledged: self.acknowledged,
+            applied: self.applied(sole, now),
+            may_report: sole && just_came && self.reported.is_none() && self.acknowledged_at.is_some(),
+            rejected_config: self.report.rejected_config.unwrap_or_default(),
+            refused: self.last_error.as_ref().map(|nack| nack.revision),
+        }
+    }
+
+    fn take_report(&mut self, report: FilterReport, now: Instant) -> bool {
+        self.reported = Some(now);
         let next = FilterReport {
             revision: report.revision.or(self.report.revision),
             rejected_config: report.rejected_config.or(self.report.rejected_config),
@@ -247,16 +325,23 @@ impl Entry {
         std::mem::replace(&mut self.report, next) != next
     }
 
-    /// What the filter took and cannot read, if it runs something that it took before. One that reads nothing at all says something
-    /// of itself.
-    fn unreadable(&self, resource: &str) -> Option<Unreadable> {
-        let runs = self.report.revision.filter(|revision| *revision > 0 && self.last_error.is_none())?;
-        let version = self.acknowledged?;
+    /// What the filter took and cannot read, told once, if it runs something that it took before: one that reads nothing at all says
+    /// something of itself. A report of what was before may come just after the acknowledgement, so one that says nothing new is
+    /// taken for it only later.
+    fn unreadable(&mut self, resource: &str, is_new: bool, now: Instant) -> Option<Unreadable> {
+        let version = self.acknowledged.filter(|version| self.unreadable != Some(*version))?;
+        let runs = self.report.revision.filter(|runs| (1..version.revision).contains(runs))?;
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= REPORT_GRACE;
+        let is_about_it = is_new || self.acknowledged_at.is_some_and(is_old);
+        if !is_about_it || self.last_error.is_some() || self.sent != Some(version.revision) {
+            return None;
+        }
+        self.unreadable = Some(version);
         Some(Unreadable { resource: resource.to_owned(), version, runs })
     }
 
     fn is_on(&self, of: StreamId) -> bool {
-        matches!(self.link, Link::Up { stream, .. } if stream == of)
+        matches!(&self.link, Link::Up { stream, .. } if *stream == of)
     }
 
     pub(super) fn up_since(&self) -> Option<Instant> {

@@ -1,6 +1,7 @@
 //! What the tests of both flavours share: a world to publish in, and a node.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -32,6 +33,22 @@ impl Stage {
             Self { snapshots: Snapshots::new(FilterSettings::default(), CanaryShare::ALL), rejected: None };
         stage.publish(tenants);
         stage
+    }
+
+    /// A stage with tenant a at revision 1, which this node tries, and so all that comes.
+    pub(super) fn with_canary(node: &str) -> Self {
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::default());
+        let stage = Self { snapshots, rejected: None };
+        stage.publish(&[("a", 1)]);
+        stage.snapshots.volunteer(A, node, Instant::now());
+        stage
+    }
+
+    /// Publishes for tenant a what this node tries, and gives its version.
+    pub(super) fn publish_on_trial(&self, revision: u64, node: &str) -> String {
+        self.publish(&[("a", revision)]);
+        self.snapshots.volunteer(A, node, Instant::now());
+        self.snapshots.current().wanted(A).unwrap().version.to_string()
     }
 
     pub(super) fn publish(&self, tenants: &[(&str, u64)]) {

@@ -22,7 +22,7 @@ use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::Metric
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
 use envoy_types::pb::io::prometheus::client::{Gauge, Metric, MetricFamily};
-use graylane_xds::limits::{MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
+use graylane_xds::limits::{FIRST_PATIENCE, MAX_FIRST_RESPONSES, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
 use graylane_xds::{Nack, Protocol};
 use stage::{RESOURCE, Stage, soon};
 use tokio::sync::mpsc;
@@ -42,8 +42,8 @@ async fn check_the_road<P: Proxy>(protocol: Protocol) {
     assert_eq!((first.name.as_str(), first.revision()), (RESOURCE, 1));
     proxy.answer(&first, Answer::Ack).await;
     let status = stage.until(|status| status.acknowledged == Some(1)).await;
-    assert_eq!((status.node.as_str(), status.cluster.as_str()), ("envoy-1", "loan"));
-    assert_eq!((status.tenant.as_str(), status.protocol), ("retail", protocol));
+    assert_eq!((&*status.node, &*status.cluster), ("envoy-1", "loan"));
+    assert_eq!((&*status.tenant, status.protocol), ("retail", protocol));
     assert_eq!((status.connected, status.sent, status.last_error), (true, Some(1), None));
 
     stage.publish(2);
@@ -251,6 +251,32 @@ async fn a_metrics_stream_without_node_is_refused() {
     let (reports, metrics) = report_stream(&stage);
     reports.send(StreamMetricsMessage::default()).await.unwrap();
     assert_eq!(soon(metrics).await.unwrap().unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// F28: as many newcomers as may be served at once say nothing, and hold up nobody who is there, and others not for long.
+#[tokio::test]
+async fn a_storm_of_newcomers_is_served_in_turns_and_those_that_are_there_at_once() {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut there = SotwClient::connect_as(stage.channel(), Protocol::EcdsSotw, "there").await;
+    let first = there.next().await;
+    there.answer(&first, Answer::Ack).await;
+    let mut silent = Vec::new();
+    let channel = stage.channel();
+    for number in 0..MAX_FIRST_RESPONSES {
+        let mut newcomer =
+            SotwClient::connect_as(channel.clone(), Protocol::EcdsSotw, &format!("silent-{number}")).await;
+        newcomer.next().await;
+        silent.push(newcomer);
+    }
+    let begun = Instant::now();
+    let mut last = SotwClient::connect_as(channel, Protocol::EcdsSotw, "last").await;
+    stage.publish(2);
+    let second = there.next().await;
+    assert!(second.revision() == 2 && begun.elapsed() < FIRST_PATIENCE / 2);
+    assert_eq!(last.next().await.revision(), 2, "what there is when its turn comes");
+    let waited = begun.elapsed();
+    assert!(waited > FIRST_PATIENCE / 10 && waited < 2 * FIRST_PATIENCE, "{waited:?}");
 }
 
 type Served = tokio::task::JoinHandle<Result<StreamMetricsResponse, tonic::Status>>;

@@ -247,15 +247,48 @@ fn who_rejects_what_nobody_had_is_sent_what_all_accepted_under_another_version()
     stage.snapshots.accept("a", 1);
     stage.publish(&[("a", 2)]);
     let second = client.look(&stage).unwrap();
-    assert!(client.send(&stage, nack(&second, "no")).is_none(), "not before it is held back");
+    let again = client.send(&stage, nack(&second, "no")).unwrap();
     stage.refuse(A);
-    let again = client.look(&stage).unwrap();
     let (before, now) = (&first.resources[0], &again.resources[0]);
     assert_eq!(now.resource, before.resource);
     assert_ne!(now.version, before.version);
     assert!(client.send(&stage, ack(&again)).is_none());
     let mut next = Client::new(Protocol::EcdsDelta);
     assert!(next.send(&stage, reconnect(&[(A, &now.version)])).is_none(), "it holds what is sent");
+}
+
+#[test]
+fn nobody_is_sent_something_older_than_what_it_holds_because_others_try_what_is_new() {
+    let stage = Stage::with_canary("envoy-2");
+    let (mut newcomer, first) = Client::subscribed(&stage, &[A]);
+    assert!(first.is_none(), "nothing did well yet");
+    stage.snapshots.accept("a", 1);
+    let one = newcomer.look(&stage).unwrap();
+    newcomer.send(&stage, ack(&one));
+    let refused = stage.publish_on_trial(2, "envoy-2");
+    assert!(newcomer.look(&stage).is_none(), "it is not among those that try");
+    // By another process, or from before another one refused it.
+    let mut ahead = Client::new(Protocol::EcdsDelta);
+    assert!(ahead.send(&stage, reconnect(&[(A, &refused)])).is_none(), "it holds what is wanted");
+    stage.publish_on_trial(3, "envoy-2");
+    assert!(ahead.look(&stage).is_none(), "revision 1 would be a step back");
+    stage.refuse(A);
+    assert!(ahead.look(&stage).is_none());
+    let mut behind = Client::new(Protocol::EcdsDelta);
+    let response = behind.send(&stage, reconnect(&[(A, "0-00000000000000ab")])).unwrap();
+    assert_eq!(response.resources[0].version, stage.version(A), "who holds something older is sent it");
+}
+
+#[test]
+fn a_canary_that_refuses_is_sent_what_did_well_though_its_word_is_not_taken() {
+    let stage = Stage::with_canary("envoy-1");
+    stage.snapshots.accept("a", 1);
+    let first = stage.version(A);
+    stage.publish_on_trial(2, "envoy-1");
+    let (mut client, second) = Client::subscribed(&stage, &[A]);
+    let again = client.send(&stage, nack(&second.unwrap(), "no")).unwrap();
+    assert!(again.resources[0].version.starts_with(&first), "{again:?}");
+    assert!(stage.snapshots.held_back().is_empty());
 }
 
 #[test]
