@@ -1,18 +1,22 @@
 //! The daemon's configuration file.
 
 mod proxies;
+mod xds;
 
 pub use proxies::{LaggardPolicy, Laggards, ProxySettings};
+pub use xds::XdsSettings;
 
 use crate::caller::{Caller, SecretHash, Tokens};
 use graylane_plan::Tenant;
 use graylane_rules::{Dimension, is_header_name, is_name, limits::MAX_DIMENSIONS};
+use graylane_xds::{Grants, SpiffePattern};
 use proxies::FileProxies;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use xds::FileXds;
 
 /// What a configuration file says. With no file, every tenant that a plan names exists, with the default dimensions.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,9 @@ pub struct Config {
     /// The callers by their tokens. With none, everybody is the operator.
     tokens: Arc<Tokens>,
     proxies: ProxySettings,
+    xds: XdsSettings,
+    /// Who may be served the rules of each tenant.
+    identities: BTreeMap<String, Vec<SpiffePattern>>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +40,8 @@ struct File {
     tenants: BTreeMap<String, FileTenant>,
     #[serde(default)]
     tokens: Vec<FileToken>,
+    #[serde(default)]
+    xds: FileXds,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +59,8 @@ struct FileTenant {
     #[serde(default)]
     dimensions: Vec<FileDimension>,
     output_header: Option<String>,
+    #[serde(default)]
+    identities: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -106,13 +117,18 @@ impl Config {
             message: error.without_snippet().to_string(),
         };
         let file: File = serde_saphyr::from_str(&text).map_err(parse)?;
+        let named = file.tenants.iter().filter(|(_, tenant)| !tenant.identities.is_empty());
+        let named =
+            named.map(|(name, tenant)| Ok((name.clone(), xds::identities(name, &tenant.identities)?)));
+        let identities = named.collect::<Result<BTreeMap<_, _>, _>>()?;
         let tenants = file.tenants.into_iter().map(|(name, tenant)| tenant.check(name));
         let tenants = tenants.collect::<Result<_, _>>()?;
         let mut tokens = Tokens::default();
         for (number, token) in file.tokens.into_iter().enumerate() {
             token.add_to(&mut tokens, &format!("tokens[{number}]"))?;
         }
-        Ok(Self { tenants, tokens: Arc::new(tokens), proxies: file.proxies.check()? })
+        let xds = file.xds.check(!identities.is_empty())?;
+        Ok(Self { tenants, tokens: Arc::new(tokens), proxies: file.proxies.check()?, xds, identities })
     }
 
     /// The tenant of this name, when it may exist.
@@ -134,6 +150,18 @@ impl Config {
     #[must_use]
     pub fn proxies(&self) -> ProxySettings {
         self.proxies
+    }
+
+    /// How to serve proxies.
+    #[must_use]
+    pub fn xds(&self) -> XdsSettings {
+        self.xds.clone()
+    }
+
+    /// Who may be served the rules of each tenant, when clients show certificates.
+    #[must_use]
+    pub fn grants(&self) -> Grants {
+        Grants::new(self.identities.clone())
     }
 
     /// The names of the tenants that it lists, separated by commas.
@@ -283,6 +311,28 @@ mod tests {
             let refused = laggards(text).unwrap_err();
             assert!(refused.starts_with(expected), "{refused}");
         }
+    }
+
+    #[test]
+    fn tls_needs_identities_and_identities_need_tls() {
+        let tls = "xds: { tls: { certificate: a, key: b, clientCa: c } }";
+        let retail = |identities: &str| format!("tenants: {{ retail: {{ identities: [{identities}] }} }}");
+        let loan = retail("'spiffe://bank.example/ns/retail/sa/*'");
+        let config = read(&format!("{tls}\n{loan}")).unwrap();
+        assert!(config.xds().tls.is_some() && !config.grants().is_empty());
+        assert!(Config::default().xds().tls.is_none() && Config::default().grants().is_empty());
+        for (text, expected) in [
+            (tls.to_owned(), "xds.tls.clientCa: \"c\" lets in nobody"),
+            (loan, "tenants: \"identities\" are never asked for without `xds.tls`"),
+            (
+                format!("{tls}\n{}", retail("'spiffe://bank.example/ns/re*'")),
+                "tenants.retail.identities[0]: \"spiffe://bank.example/ns/re*\" has a '*' that is not the whole",
+            ),
+        ] {
+            let refused = read(&text).unwrap_err();
+            assert!(refused.starts_with(expected), "{refused}");
+        }
+        assert!(read("xds: { tls: { certificate: a, key: b } }").unwrap_err().contains("clientCa"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use graylane_plan::Span;
 use graylane_store::RedbStore;
-use graylane_xds::{FilterSettings, Xds};
+use graylane_xds::{FilterSettings, Tls, Xds};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -77,6 +77,18 @@ impl Serve {
         ended
     }
 
+    /// The xDS server, which wants certificates if there is something to check them with.
+    fn secured(address: SocketAddr, xds: Xds, config: &Config) -> anyhow::Result<Xds> {
+        let Some(files) = config.xds().tls else {
+            if !address.ip().is_loopback() {
+                tracing::warn!(xds = %address, "everybody who reaches it gets every tenant's rules, and says for any proxy what it \
+                    runs; see `xds.tls` of the configuration");
+            }
+            return Ok(xds);
+        };
+        Ok(xds.secured(Tls::load(files, config.grants()).context("xds.tls")?))
+    }
+
     async fn serve(self) -> anyhow::Result<()> {
         let config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         let tokens = config.tokens();
@@ -86,7 +98,7 @@ impl Serve {
         let figures = StoreFigures::default();
         let store = MeasuredStore::new(RedbStore::open(&self.data)?, figures.clone());
         let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
-        let xds = Xds::new(settings, config.proxies().canary);
+        let xds = Self::secured(self.xds, Xds::new(settings, config.proxies().canary), &config)?;
         let daemon =
             Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);

@@ -100,6 +100,7 @@ mod tests {
         ProxyStatus {
             node: node.into(),
             cluster: node[..1].into(),
+            identity: None,
             resource: format!("graylane.v1.{tenant}").into(),
             tenant: tenant.into(),
             protocol: Protocol::AdsDelta,

@@ -285,6 +285,7 @@ impl State {
         ProxyStatus {
             node: format!("node-{}", proxy.node).into(),
             cluster: "bank".into(),
+            identity: None,
             resource: format!("graylane.v1.{}", proxy.tenant).into(),
             tenant: proxy.tenant.into(),
             protocol: Protocol::EcdsDelta,

@@ -21,10 +21,11 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+use crate::caller::Caller;
 use crate::gate::{Admission, Gate};
 use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
 use crate::outbound::{Outbound, Word};
-use crate::proxies::{Peer, Proxies, StreamId};
+use crate::proxies::{Peer, Proxies, StreamId, Unlisted};
 use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
@@ -66,6 +67,7 @@ struct Driver<S: Stream> {
     /// Lets it look at what it is sent.
     call: Arc<Notify>,
     protocol: Protocol,
+    caller: Caller,
     /// Known after the first message.
     peer: Option<Peer>,
     context: Discovery,
@@ -99,6 +101,8 @@ impl Discovery {
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
         check_encoding(request.headers()).inspect_err(|_| self.gate.telemetry.refused(Reason::Compressed))?;
+        let caller = Caller::of(request.extensions());
+        caller.check().map_err(|status| self.gate.refuse(Reason::Expired, status))?;
         let slot = self.gate.enter()?;
         let (outbound, receiver) = mpsc::channel(MAX_QUEUED);
         let id = self.proxies.new_stream();
@@ -106,8 +110,18 @@ impl Discovery {
         let telemetry = OpenStream::new(self.gate.telemetry.clone(), protocol.as_str());
         let context = self.clone();
         let call = Arc::default();
-        let driver =
-            Driver { stream, id, call, protocol, peer: None, context, telemetry, outbound, _slot: slot };
+        let driver = Driver {
+            stream,
+            id,
+            call,
+            protocol,
+            caller,
+            peer: None,
+            context,
+            telemetry,
+            outbound,
+            _slot: slot,
+        };
         tokio::spawn(driver.run(messages(request.into_body())));
         let mut response = Response::new(Body::new(Outbound::new(receiver)));
         response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
@@ -173,11 +187,12 @@ where
 
 impl<S: Stream> Driver<S> {
     async fn run(mut self, inbound: Streaming<S::Request>) {
-        let gate = self.context.gate.clone();
+        let (gate, caller) = (self.context.gate.clone(), self.caller.clone());
         let last_word = tokio::select! {
             last_word = self.converse(inbound) => last_word,
             // Also while a slow reader holds up a message.
             status = gate.closing() => Some(status),
+            status = caller.expired() => Some(gate.refuse(Reason::Expired, status)),
         };
         if let Some(peer) = &self.peer {
             tracing::info!(node = %peer.identity.node, protocol = %peer.protocol, "proxy disconnected");
@@ -242,7 +257,8 @@ impl<S: Stream> Driver<S> {
         self.telemetry.heard();
         self.volunteer(&request);
         let snapshot = self.context.snapshots.current();
-        let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
+        let world =
+            World { snapshot: &snapshot, history: self.context.proxies.as_ref(), caller: &self.caller };
         let output = self.stream.on_request(request, &world).map_err(|refusal| {
             tracing::warn!(protocol = %self.protocol, %refusal, "stream refused");
             self.context.gate.telemetry.refused(Reason::Malformed);
@@ -257,7 +273,8 @@ impl<S: Stream> Driver<S> {
         let (node, names) = S::asks(request);
         let told = Identity::of(node).ok();
         if let Some(Identity { node, .. }) = self.stream.identity().or(told.as_ref()) {
-            names.iter().for_each(|name| self.context.snapshots.volunteer(name, node, Instant::now()));
+            let theirs = names.iter().filter(|name| self.caller.may_see(name));
+            theirs.for_each(|name| self.context.snapshots.volunteer(name, node, Instant::now()));
         }
     }
 
@@ -270,6 +287,7 @@ impl<S: Stream> Driver<S> {
                 protocol: self.protocol,
                 identity: identity.clone(),
                 call: self.call.clone(),
+                spiffe: self.caller.id().cloned(),
             };
             self.peer = Some(peer);
         }
@@ -277,20 +295,35 @@ impl<S: Stream> Driver<S> {
 
     fn look(&mut self) -> Output {
         let snapshot = self.context.snapshots.current();
-        let world = World { snapshot: &snapshot, history: self.context.proxies.as_ref() };
+        let world =
+            World { snapshot: &snapshot, history: self.context.proxies.as_ref(), caller: &self.caller };
         self.stream.on_snapshot(&world)
+    }
+
+    fn warn_of_denied(&self, events: &[Event]) {
+        for event in events {
+            if let (Event::Denied { resource }, Some(id)) = (event, self.caller.id()) {
+                tracing::warn!(%id, ?resource, "proxy asks for what its certificate does not allow; it gets no answer");
+            }
+        }
     }
 
     /// Records what happened. Sending comes after, so that an answer never meets a table that does not know of its proxy.
     fn record(&mut self, output: Output) -> Result<Option<Outgoing>, Status> {
         let now = Instant::now();
         self.telemetry.happened(&output.events, now);
+        self.warn_of_denied(&output.events);
         if let Some(peer) = &self.peer {
             take_rejections(&self.context.snapshots, &self.context.proxies, peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, now);
-            recorded.map_err(|full| {
-                self.context.gate.telemetry.refused(Reason::TooManyProxies);
-                Status::resource_exhausted(full.to_string())
+            recorded.map_err(|unlisted| match unlisted {
+                Unlisted::Full => self
+                    .context
+                    .gate
+                    .refuse(Reason::TooManyProxies, Status::resource_exhausted(unlisted.to_string())),
+                Unlisted::Taken { .. } => {
+                    self.context.gate.refuse(Reason::Taken, Status::already_exists(unlisted.to_string()))
+                }
             })?;
         }
         Ok(output.outgoing)

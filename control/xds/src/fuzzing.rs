@@ -11,6 +11,7 @@ use std::time::Instant;
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
 use prost::Message as _;
 
+use crate::caller::Caller;
 use crate::fuzzing::play::Play;
 use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES};
 use crate::metrics_service;
@@ -54,7 +55,7 @@ pub fn fuzz_requests(bytes: &[u8]) {
 fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
     let play = Play::new(0);
     let snapshot = play.snapshots.current();
-    let world = World { snapshot: &snapshot, history: &play.proxies };
+    let world = World { snapshot: &snapshot, history: &play.proxies, caller: &Caller::default() };
     let mut names = 0;
     while let Some(message) = tape.message() {
         let Ok(request) = S::Request::decode(message) else { return };
@@ -68,6 +69,7 @@ fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
                 Event::Unsubscribed { .. } => names -= 1,
                 Event::Rejected { message, .. } => assert!(message.len() <= MAX_ERROR_BYTES),
                 Event::Acknowledged { .. } => {}
+                Event::Denied { .. } => unreachable!("everybody may see everything"),
             }
         }
         assert!((0..=MAX_NAMES).contains(&names), "{names} names on one stream");
@@ -81,7 +83,7 @@ fn report(mut tape: Tape<'_>) {
         let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
         let report = metrics_service::read(&message.envoy_metrics);
         if let Ok(Identity { node, .. }) = Identity::of(node) {
-            assert!(proxies.report(&node, report, Instant::now()).is_none(), "nobody is connected");
+            assert!(proxies.report(&node, None, report, Instant::now()).is_none(), "nobody is connected");
         }
         if let Some(revision) = report.revision {
             assert!(revision <= 1 << 53, "a double cannot say it");

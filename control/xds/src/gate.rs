@@ -80,6 +80,12 @@ impl Gate {
         Some(Admission { _place: place, until: Instant::now() + FIRST_PATIENCE })
     }
 
+    /// Counts why a stream is refused or ended.
+    pub(crate) fn refuse(&self, reason: Reason, status: Status) -> Status {
+        self.telemetry.refused(reason);
+        status
+    }
+
     /// Goes on to a phase, unless it was reached before.
     pub(crate) fn go_on(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {

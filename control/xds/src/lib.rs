@@ -2,8 +2,11 @@
 //!
 //! [`Xds::publish`] puts one immutable snapshot in place; every stream that hears of it pushes what its proxy lacks. The streams
 //! (`stream`) are sans-io: a message in, at most one message out, and events for the table of proxies. Only `server` and
-//! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource, only `wire` the responses around it. Rules are opaque bytes here, and no wall clock is read.
+//! `discovery` know sockets and tasks, only `ecds` builds the Envoy resource, only `wire` the responses around it. Rules are opaque bytes here, and only `tls` reads the wall
+//! clock, by which certificates end.
 
+mod accept;
+mod caller;
 mod canary;
 mod discovery;
 mod ecds;
@@ -20,8 +23,10 @@ mod refusals;
 mod resource;
 mod server;
 mod snapshot;
+mod spiffe;
 mod stream;
 mod telemetry;
+mod tls;
 mod version;
 mod wire;
 
@@ -31,4 +36,6 @@ pub use proxies::{Nack, ProxyStatus};
 pub use refusals::Refusal;
 pub use resource::{Publication, PublishError};
 pub use server::{Prepared, ServeError, Xds};
+pub use spiffe::{Grants, SpiffeError, SpiffeId, SpiffePattern};
 pub use stream::Protocol;
+pub use tls::{Tls, TlsError, TlsFiles};

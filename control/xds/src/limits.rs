@@ -98,3 +98,34 @@ pub const GOAWAY_LEAD: Duration = Duration::from_millis(100);
 
 /// How long the last responses and the ends of streams may take to be read when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Connections at once. One more is closed as soon as it comes: an Envoy has one, so this is as many as there may be streams.
+pub const MAX_CONNECTIONS: usize = 20_000;
+
+/// TLS handshakes at once, each of which costs some 50 KiB and a millisecond. Newcomers wait in the system's queue.
+pub const MAX_HANDSHAKES: usize = 1024;
+
+/// How long a TLS handshake may take, which are two ways there and back.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait when the system gives no connection, as without file descriptors: it would refuse at once again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes by which a client begins HTTP/2.
+pub const PREFACE_BYTES: usize = 24;
+
+/// How long a connection may take to begin. Only then HTTP/2's own signs of life are asked for.
+pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection outlives its client's certificate, so that its streams can end with a reason. Then it is closed: on the
+/// same connection a proxy would show the same certificate again.
+pub const EXPIRED_LEAD: Duration = Duration::from_secs(1);
+
+/// How often the files of TLS are looked at. Whoever replaces them does so hours before the old ones end.
+pub const CERTIFICATES_LOOK: Duration = Duration::from_secs(10);
+
+/// Bytes of a file of TLS. A bundle of all public authorities has 250 KB.
+pub const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// Bytes of a SPIFFE id, by its standard.
+pub const MAX_SPIFFE_BYTES: usize = 2048;

@@ -9,9 +9,11 @@ use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamM
 use envoy_types::pb::io::prometheus::client::MetricFamily;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::caller::Caller;
 use crate::gate::Gate;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::snapshot::Snapshots;
+use crate::spiffe::SpiffeId;
 use crate::stream::{Identity, Refusal};
 use crate::telemetry::{METRICS, OpenStream, Reason};
 
@@ -37,6 +39,8 @@ impl MetricsService for Metrics {
         &self,
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        caller.check().map_err(|status| self.gate.refuse(Reason::Expired, status))?;
         let _slot = self.gate.enter()?;
         let telemetry = OpenStream::new(self.gate.telemetry.clone(), METRICS);
         let mut inbound = request.into_inner();
@@ -45,6 +49,7 @@ impl MetricsService for Metrics {
             let message = tokio::select! {
                 message = inbound.message() => message?,
                 status = self.gate.closing() => return Err(status),
+                status = caller.expired() => return Err(self.gate.refuse(Reason::Expired, status)),
             };
             let Some(message) = message else { return Ok(Response::new(StreamMetricsResponse {})) };
             telemetry.heard();
@@ -54,7 +59,7 @@ impl MetricsService for Metrics {
             };
             let report = read(&message.envoy_metrics);
             if report != FilterReport::default() {
-                self.take(node, report);
+                self.take(node, caller.id(), report);
             }
         }
     }
@@ -62,8 +67,8 @@ impl MetricsService for Metrics {
 
 impl Metrics {
     /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
-    fn take(&self, node: &str, report: FilterReport) {
-        let unreadable = self.proxies.report(node, report, Instant::now());
+    fn take(&self, node: &str, spiffe: Option<&SpiffeId>, report: FilterReport) {
+        let unreadable = self.proxies.report(node, spiffe, report, Instant::now());
         let Some(Unreadable { resource, version, runs }) = unreadable else { return };
         tracing::warn!(%node, %resource, %version, runs, "filter cannot read its configuration");
         let message = format!("its filter cannot read it, and runs revision {runs}");

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::canary::{Candidate, Group};
 use crate::limits::MAX_PROXIES;
 use crate::snapshot::{Fleet, Snapshot};
+use crate::spiffe::SpiffeId;
 use crate::stream::{Event, History, Identity, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
@@ -21,13 +22,16 @@ use table::{ByResource, Entry, Link, Reported, Table};
 
 /// What is known of one proxy and one of its resources.
 ///
-/// A proxy is its `node.id`, as it says itself. When two live streams of one node ask for one resource, the newer one counts.
+/// A proxy is its `node.id`, as it says itself. When two live streams of one node ask for one resource, the newer one counts; with
+/// TLS only if its certificate names the same SPIFFE id, and else it is refused while the older one lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyStatus {
     /// The proxy's `node.id`.
     pub node: Arc<str>,
     /// The proxy's `node.cluster`.
     pub cluster: Arc<str>,
+    /// The SPIFFE id of its certificate; none without TLS.
+    pub identity: Option<SpiffeId>,
     /// The ECDS resource that it asks for.
     pub resource: Arc<str>,
     /// The tenant of the resource; empty when the name is not one of ours, which is then never answered.
@@ -96,12 +100,20 @@ pub(crate) struct Peer {
     pub(crate) identity: Identity,
     /// Lets the stream look at what it is sent.
     pub(crate) call: Arc<Notify>,
+    /// Whom its certificate names; none without TLS.
+    pub(crate) spiffe: Option<SpiffeId>,
 }
 
-/// Every entry is connected, and there is no room for another.
+/// Why a proxy has no entry.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{MAX_PROXIES} proxies are connected, which is the limit; connect this one to another daemon")]
-pub(crate) struct TableFull;
+pub(crate) enum Unlisted {
+    /// Every entry is connected, and there is no room for another.
+    #[error("{MAX_PROXIES} proxies are connected, which is the limit; connect this one to another daemon")]
+    Full,
+    /// Else whoever has a certificate of the tenant could speak for the proxies of others.
+    #[error("node {node:?} is connected under another certificate; give each proxy a node.id of its own")]
+    Taken { node: String },
+}
 
 /// The table, and the bell for those who watch it.
 #[derive(Debug)]
@@ -130,7 +142,7 @@ impl Proxies {
     }
 
     /// Takes what happened on a stream.
-    pub(crate) fn record(&self, peer: &Peer, events: Vec<Event>, now: Instant) -> Result<(), TableFull> {
+    pub(crate) fn record(&self, peer: &Peer, events: Vec<Event>, now: Instant) -> Result<(), Unlisted> {
         let mut table = self.table();
         let mut changed = false;
         for event in events {
@@ -168,10 +180,16 @@ impl Proxies {
         self.ring_if(changed);
     }
 
-    /// Takes what the filter of a node reports. Ignored while the node has no stream here; the next report will do. Gives what the
+    /// Takes what the filter of a node reports. Ignored while the node has no stream here under the same certificate; the next report will do. Gives what the
     /// filter says for the first time that it cannot read.
-    pub(crate) fn report(&self, node: &str, report: FilterReport, now: Instant) -> Option<Unreadable> {
-        let Reported { changed, unreadable } = self.table().report(node, report, now);
+    pub(crate) fn report(
+        &self,
+        node: &str,
+        spiffe: Option<&SpiffeId>,
+        report: FilterReport,
+        now: Instant,
+    ) -> Option<Unreadable> {
+        let Reported { changed, unreadable } = self.table().report(node, spiffe, report, now);
         self.ring_if(changed);
         unreadable
     }
@@ -271,6 +289,7 @@ fn status(
     ProxyStatus {
         node: node.clone(),
         cluster: entry.cluster.clone(),
+        identity: entry.spiffe.clone(),
         resource: resource.clone(),
         tenant: entry.tenant.clone(),
         protocol: entry.protocol,

@@ -8,8 +8,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 
+use crate::accept;
 use crate::canary::CanaryShare;
 use crate::discovery::{Ads, Discovery, Ecds};
 use crate::ecds::FilterSettings;
@@ -25,6 +26,7 @@ use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
 use crate::snapshot::{Encoded, Snapshots};
 use crate::telemetry::{Offers, Telemetry};
+use crate::tls::Tls;
 
 /// A handle to the xDS server. Clones share everything.
 #[derive(Clone, Debug)]
@@ -32,6 +34,7 @@ pub struct Xds {
     snapshots: Arc<Snapshots>,
     proxies: Arc<Proxies>,
     gate: Gate,
+    tls: Option<Arc<Tls>>,
 }
 
 /// What was prepared to be published.
@@ -51,7 +54,14 @@ impl Xds {
         let telemetry = Arc::<Telemetry>::default();
         let proxies = Arc::new(Proxies::new(telemetry.clone()));
         let snapshots = Arc::new(Snapshots::new(settings, share));
-        Self { snapshots, proxies, gate: Gate::new(telemetry) }
+        Self { snapshots, proxies, gate: Gate::new(telemetry), tls: None }
+    }
+
+    /// Has every client show a certificate, which says what it may be served. Call it before [`Xds::serve`].
+    #[must_use]
+    pub fn secured(self, tls: Tls) -> Self {
+        self.gate.telemetry.certificate(tls.ends());
+        Self { tls: Some(Arc::new(tls)), ..self }
     }
 
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
@@ -143,7 +153,7 @@ impl Xds {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = accept::incoming(listener, self.tls.clone(), self.gate.clone());
         let (reporter, health_service) = health::service().await;
         let router = self.router().add_service(health_service);
         let gate = self.gate.clone();
@@ -151,11 +161,12 @@ impl Xds {
         let serving = router.serve_with_incoming_shutdown(incoming, leaving);
         let follow_health = health::follow(reporter, self.gate.clone());
         let end = Self::end(self.gate.clone(), shutdown);
+        let follow_files = follow_files(self.tls.clone(), self.gate.telemetry.clone());
         let follow_trials = self.follow_trials();
         tokio::select! {
             served = serving => Ok(served?),
             // Neither ends before the server.
-            ((), ()) = async { tokio::join!(follow_trials, follow_health) } => Ok(()),
+            ((), (), ()) = async { tokio::join!(follow_trials, follow_health, follow_files) } => Ok(()),
             () = end => Ok(()),
         }
     }
@@ -199,5 +210,13 @@ impl Xds {
             .add_service(Ecds::new(discovery.clone()))
             .add_service(Ads::new(discovery))
             .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
+    }
+}
+
+/// Takes in certificates that are replaced, and never ends.
+async fn follow_files(tls: Option<Arc<Tls>>, telemetry: Arc<Telemetry>) {
+    match tls {
+        Some(tls) => tls.follow(telemetry).await,
+        None => std::future::pending().await,
     }
 }

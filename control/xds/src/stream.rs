@@ -7,6 +7,7 @@
 //! Decided on purpose:
 //! - A name that is not published is answered with nothing, and pushed when it appears. `removed_resources` would make Envoy answer
 //!   every request with 500. So is a tenant that is withdrawn: the proxy keeps what it has.
+//! - So is a name of a tenant that the caller's certificate is not named for: a proxy learns nothing of others, and its other names go on.
 //! - `*` and the empty first request subscribe to nothing. Each Envoy filter asks for its own name.
 //! - Rejected content is not sent again to the stream that rejected it, nor to its successor if that still holds an older version: Envoy
 //!   acknowledges rejected bytes the second time without applying them. A proxy that holds nothing is new, and is sent everything.
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use prost::Message;
 
+use crate::caller::Caller;
 use crate::ecds;
 use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_REJECTED};
 use crate::resource::Resource;
@@ -58,6 +60,8 @@ pub(crate) struct Identity {
 pub(crate) enum Event {
     /// A name was added. `resumed`: the proxy holds a version of it from an earlier stream; `held` is which, if it can be read.
     Subscribed { resource: String, resumed: bool, held: Option<Version> },
+    /// A name was asked for that is not for this caller. For it nobody publishes that.
+    Denied { resource: String },
     /// A name was taken back.
     Unsubscribed { resource: String },
     /// The proxy accepted this version.
@@ -110,6 +114,7 @@ pub(crate) trait History {
 pub(crate) struct World<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) history: &'a dyn History,
+    pub(crate) caller: &'a Caller,
 }
 
 /// A stream of either flavour.
@@ -205,6 +210,25 @@ impl Identity {
     }
 }
 
+// === impl World ===
+
+impl<'a> World<'a> {
+    /// What everybody should have of a name, as far as the caller may see.
+    fn wanted(&self, name: &str) -> Option<&'a Arc<Resource>> {
+        self.snapshot.wanted(name).filter(|_| self.caller.may_see(name))
+    }
+
+    /// What a node is sent of a name, as far as the caller may see.
+    fn served(&self, name: &str, node: &str) -> Option<&'a Arc<Resource>> {
+        self.snapshot.served(name, node).filter(|_| self.caller.may_see(name))
+    }
+
+    /// What a node may be sent instead of what it refused, as far as the caller may see.
+    fn instead(&self, name: &str) -> Option<&'a Arc<Resource>> {
+        self.snapshot.instead(name).filter(|_| self.caller.may_see(name))
+    }
+}
+
 // === impl Subscriptions ===
 
 impl Subscriptions {
@@ -290,7 +314,9 @@ impl Subscriptions {
             return Err(Refusal::NameTooLong(name.len()));
         }
         let count = self.by_name.len();
+        let may_see = world.caller.may_see(name);
         let (resumed, held) = match claim {
+            _ if !may_see => (false, None),
             Claim::Nothing => (false, None),
             Claim::Holds(held) => (true, held),
         };
@@ -302,6 +328,10 @@ impl Subscriptions {
             Entry::Vacant(_) if count >= MAX_NAMES => return Err(Refusal::TooManyNames),
             Entry::Vacant(place) => place.insert(held),
         };
+        if !may_see {
+            self.events.push(Event::Denied { resource: name.to_owned() });
+            return Ok(());
+        }
         if resumed {
             self.recall(name, world);
         }
@@ -355,7 +385,7 @@ impl Subscriptions {
         let turns = self.by_name.range::<str, _>(after).chain(self.by_name.range::<str, _>(upto));
         turns
             // Who has what is wanted keeps it, also while others are not sent it.
-            .filter(|(name, held)| world.snapshot.wanted(name).map(|wanted| wanted.version) != **held)
+            .filter(|(name, held)| world.wanted(name).map(|wanted| wanted.version) != **held)
             .find_map(|(name, held)| self.next_for(name, node, *held, world))
             .cloned()
     }
@@ -369,10 +399,9 @@ impl Subscriptions {
         held: Option<Version>,
         world: &World<'a>,
     ) -> Option<&'a Arc<Resource>> {
-        let (served, instead) = (world.snapshot.served(name, node), world.snapshot.instead(name));
-        let is_wanted = |resource: &Resource| {
-            world.snapshot.wanted(name).is_some_and(|wanted| wanted.version == resource.version)
-        };
+        let (served, instead) = (world.served(name, node), world.instead(name));
+        let is_wanted =
+            |resource: &Resource| world.wanted(name).is_some_and(|wanted| wanted.version == resource.version);
         let is_newer =
             |resource: &Resource| held.is_none_or(|held| held.revision <= resource.version.revision);
         let mut choices = served.into_iter().chain(instead);

@@ -29,6 +29,10 @@ pub(crate) use stream::{OpenStream, Queued};
 /// The word for a metrics stream among the protocols.
 pub(crate) const METRICS: &str = "metrics";
 
+/// The words for what became of new certificates.
+const REPLACED: &str = "replaced";
+const FAILED: &str = "failed";
+
 /// One label with its value.
 type Label = [(&'static str, &'static str); 1];
 
@@ -55,6 +59,25 @@ pub(crate) struct Telemetry {
     sent_bytes: Counter,
     published: Counter,
     publishes: Publishes,
+    certificate_ends: Gauge,
+    reloads: Family<Label, Counter>,
+    turned: Family<Label, Counter>,
+    denied: Counter,
+}
+
+/// Why a connection was closed before it could open a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// Its TLS handshake failed: no certificate, or one of another authority.
+    Handshake,
+    /// Its handshake took too long.
+    Slow,
+    /// Its certificate has no SPIFFE id.
+    Nameless,
+    /// As many are open as may be.
+    TooMany,
+    /// The system gave none.
+    AcceptFailed,
 }
 
 /// Why a stream was refused, or ended by us.
@@ -72,18 +95,24 @@ pub(crate) enum Reason {
     Compressed,
     /// The server is about to end.
     Draining,
+    /// Its client's certificate ended.
+    Expired,
+    /// Another certificate is connected under its node.
+    Taken,
 }
 
 // === impl Reason ===
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::TooManyStreams,
         Self::TooManyProxies,
         Self::Malformed,
         Self::Unreadable,
         Self::Compressed,
         Self::Draining,
+        Self::Expired,
+        Self::Taken,
     ];
 
     const fn label(self) -> &'static str {
@@ -94,6 +123,24 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::Compressed => "compressed",
             Self::Draining => "draining",
+            Self::Expired => "expired",
+            Self::Taken => "node-taken",
+        }
+    }
+}
+
+// === impl Turned ===
+
+impl Turned {
+    const ALL: [Self; 5] = [Self::Handshake, Self::Slow, Self::Nameless, Self::TooMany, Self::AcceptFailed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Slow => "slow-handshake",
+            Self::Nameless => "no-identity",
+            Self::TooMany => "too-many",
+            Self::AcceptFailed => "accept-failed",
         }
     }
 }
@@ -120,10 +167,39 @@ impl Telemetry {
         registry.register("xds_queued_responses", help, self.queued.clone());
         let help = "Bytes of responses that were handed to connections";
         registry.register_with_unit("xds_sent", help, Unit::Bytes, self.sent_bytes.clone());
+        let help = "Connections that were closed before any stream";
+        registry.register("xds_refused_connections", help, self.turned.clone());
+        let help = "Names that proxies asked for and their certificates do not allow";
+        registry.register("xds_denied_names", help, self.denied.clone());
+        let help = "When the server's certificate ends; 0 without TLS";
+        let ends = self.certificate_ends.clone();
+        registry.register_with_unit("xds_certificate_expiry_timestamp", help, Unit::Seconds, ends);
+        let help = "Certificates that were replaced, or could not be";
+        registry.register("xds_certificate_reloads", help, self.reloads.clone());
     }
 
     pub(crate) fn refused(&self, reason: Reason) {
         self.refused.get_or_create(&[("reason", reason.label())]).inc();
+    }
+
+    /// Takes in that a connection was closed.
+    pub(crate) fn turned(&self, turned: Turned) {
+        self.turned.get_or_create(&[("reason", turned.label())]).inc();
+    }
+
+    /// Takes in that somebody asked for what is not theirs.
+    pub(crate) fn denied(&self) {
+        self.denied.inc();
+    }
+
+    /// Takes in when the server's certificate ends.
+    pub(crate) fn certificate(&self, ends: i64) {
+        self.certificate_ends.set(ends);
+    }
+
+    /// Takes in that the certificates changed, and whether the new ones serve.
+    pub(crate) fn reloaded(&self, well: bool) {
+        self.reloads.get_or_create(&[("result", if well { REPLACED } else { FAILED })]).inc();
     }
 
     /// Takes in what is published now, before proxies can hear of it.
@@ -184,6 +260,10 @@ impl Default for Telemetry {
             sent_bytes: Counter::default(),
             published: Counter::default(),
             publishes: Publishes::default(),
+            certificate_ends: Gauge::default(),
+            reloads: family("result", [REPLACED, FAILED]).0,
+            turned: family("reason", Turned::ALL.map(Turned::label)).0,
+            denied: Counter::default(),
         }
     }
 }

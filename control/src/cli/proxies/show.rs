@@ -101,6 +101,7 @@ fn resource(proxy: &ProxyView) -> String {
         vec![format!("{} of {}: {}", plain(&proxy.resource), plain(&proxy.node), proxy.state.label())];
     let mut add = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
     add("cluster", or_dash(Some(plain(&proxy.cluster)).filter(|name| !name.is_empty())));
+    add("identity", or_dash(proxy.identity.as_deref().map(plain)));
     add("tenant", or_dash(Some(plain(&proxy.tenant)).filter(|name| !name.is_empty())));
     add("protocol", proxy.protocol.clone());
     match proxy.connected {

@@ -38,6 +38,8 @@ pub struct ProxyView {
     pub node: String,
     /// Its node cluster.
     pub cluster: String,
+    /// The SPIFFE id of its certificate; none without TLS.
+    pub identity: Option<String>,
     /// The resource that it asks for.
     pub resource: String,
     /// The tenant whose rules that is; empty when there is no such resource.
@@ -137,6 +139,7 @@ impl From<ProxyStatus> for ProxyView {
             state: ProxyState::of(&proxy),
             node: proxy.node.to_string(),
             cluster: proxy.cluster.to_string(),
+            identity: proxy.identity.map(|id| id.to_string()),
             resource: proxy.resource.to_string(),
             tenant: proxy.tenant.to_string(),
             protocol: proxy.protocol.to_string(),
@@ -164,6 +167,7 @@ mod tests {
         ProxyStatus {
             node: "proxy-0".into(),
             cluster: "".into(),
+            identity: None,
             resource: "graylane.v1.retail".into(),
             tenant: "retail".into(),
             protocol: Protocol::EcdsDelta,

@@ -133,7 +133,7 @@ impl Client {
 
     pub(super) fn peer(&self) -> Option<Peer> {
         let identity = self.identity()?.clone();
-        Some(Peer { stream: self.id, protocol: self.protocol, identity, call: Arc::default() })
+        Some(Peer { stream: self.id, protocol: self.protocol, identity, call: Arc::default(), spiffe: None })
     }
 
     fn identity(&self) -> Option<&Identity> {
@@ -276,6 +276,7 @@ impl Client {
                     assert!(self.told.insert(resource.clone()), "told twice")
                 }
                 Event::Unsubscribed { resource } => assert!(self.told.remove(resource), "never told"),
+                Event::Denied { resource } => panic!("{resource} is for everybody"),
                 Event::Acknowledged { resource, version } => verdicts.push((resource, *version, false)),
                 Event::Rejected { resource, version, message, .. } => {
                     assert!(message.len() <= MAX_ERROR_BYTES);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::Tape;
 use super::client::{Client, Holds, Request};
+use crate::caller::Caller;
 use crate::canary::CanaryShare;
 use crate::discovery::take_rejections;
 use crate::ecds::{self, FilterSettings};
@@ -214,7 +215,8 @@ impl Play {
         let node = NODES.get(usize::from(which) % NODES.len()).copied().unwrap_or_default();
         let revision = Some(self.revision.saturating_sub(u64::from(how / 4))).filter(|_| how & 2 == 0);
         let report = FilterReport { revision, rejected_config: Some(how & 1 == 1) };
-        if let Some(Unreadable { resource, version, .. }) = self.proxies.report(node, report, self.now) {
+        if let Some(Unreadable { resource, version, .. }) = self.proxies.report(node, None, report, self.now)
+        {
             self.snapshots.refuse_wanted(&resource, version, node, "unreadable");
         }
     }
@@ -296,7 +298,7 @@ impl Play {
     /// Lets a client do something in the world of now, and takes what comes of it as the server does.
     fn with(&mut self, at: usize, act: impl FnOnce(&mut Client, &World<'_>) -> Output) {
         let snapshot = self.snapshots.current();
-        let world = World { snapshot: &snapshot, history: &self.proxies };
+        let world = World { snapshot: &snapshot, history: &self.proxies, caller: &Caller::default() };
         let Some(client) = self.clients.get_mut(at).filter(|client| !client.is_over) else { return };
         let Output { events, outgoing } = act(client, &world);
         let Some(peer) = client.peer() else { return };
@@ -322,7 +324,7 @@ impl Play {
             Event::Rejected { version, .. } => {
                 self.rejected.insert((node.to_owned(), version.digest));
             }
-            Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}
+            Event::Subscribed { .. } | Event::Denied { .. } | Event::Unsubscribed { .. } => {}
         }
     }
 

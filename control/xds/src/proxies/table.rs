@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{FilterReport, Nack, Peer, StreamId, TableFull, Unreadable, is_sole};
+use super::{FilterReport, Nack, Peer, StreamId, Unlisted, Unreadable, is_sole};
 use crate::canary::Candidate;
 use crate::ecds;
 use crate::limits::{FORGET_AFTER, MAX_PROXIES, REPORT_FRESH, REPORT_GRACE};
+use crate::spiffe::SpiffeId;
 use crate::stream::{Event, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
@@ -34,6 +35,8 @@ pub(super) type ByResource = BTreeMap<Arc<str>, Entry>;
 pub(super) struct Entry {
     pub(super) cluster: Arc<str>,
     pub(super) tenant: Arc<str>,
+    /// Whom the certificate of its stream names, or named.
+    pub(super) spiffe: Option<SpiffeId>,
     pub(super) protocol: Protocol,
     pub(super) link: Link,
     pub(super) last_message: Instant,
@@ -92,12 +95,13 @@ impl Table {
     }
 
     /// True if watchers want to know.
-    pub(super) fn record(&mut self, peer: &Peer, event: Event, now: Instant) -> Result<bool, TableFull> {
+    pub(super) fn record(&mut self, peer: &Peer, event: Event, now: Instant) -> Result<bool, Unlisted> {
         match event {
             Event::Subscribed { resource, resumed, held } => {
                 let entry = self.connect(peer, resource, now)?;
                 entry.resume(resumed, held);
             }
+            Event::Denied { .. } => return Ok(false),
             Event::Unsubscribed { resource } => self.remove(peer, &resource),
             Event::Acknowledged { resource, version } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
@@ -115,7 +119,7 @@ impl Table {
         Ok(true)
     }
 
-    fn connect(&mut self, peer: &Peer, resource: String, now: Instant) -> Result<&mut Entry, TableFull> {
+    fn connect(&mut self, peer: &Peer, resource: String, now: Instant) -> Result<&mut Entry, Unlisted> {
         let node = peer.identity.node.as_str();
         let known = self.by_node.get(node).is_some_and(|by_resource| by_resource.contains_key(&*resource));
         if !known {
@@ -129,7 +133,14 @@ impl Table {
         if let (true, Link::Up { stream, .. }) = (known, &entry.link)
             && *stream != peer.stream
         {
+            if entry.spiffe != peer.spiffe {
+                return Err(Unlisted::Taken { node: node.to_owned() });
+            }
             tracing::warn!(%node, "two live streams of one node ask for one resource; the newer one counts");
+        }
+        if entry.spiffe != peer.spiffe {
+            // What another one did under this name says nothing of it.
+            *entry = Entry::new(peer, entry.tenant.clone(), now);
         }
         entry.cluster = one(&mut self.names, &peer.identity.cluster);
         entry.protocol = peer.protocol;
@@ -138,7 +149,7 @@ impl Table {
     }
 
     /// Makes sure that one more entry fits.
-    fn make_room(&mut self, now: Instant) -> Result<(), TableFull> {
+    fn make_room(&mut self, now: Instant) -> Result<(), Unlisted> {
         if self.entries < MAX_PROXIES {
             return Ok(());
         }
@@ -151,7 +162,7 @@ impl Table {
                 .iter()
                 .filter_map(move |(resource, entry)| Some((entry.down_since()?, node, resource)))
         });
-        let (_, node, resource) = down.min().ok_or(TableFull)?;
+        let (_, node, resource) = down.min().ok_or(Unlisted::Full)?;
         let (node, resource) = (node.clone(), resource.clone());
         self.delete(&node, &resource);
         Ok(())
@@ -193,12 +204,18 @@ impl Table {
         }
     }
 
-    pub(super) fn report(&mut self, node: &str, report: FilterReport, now: Instant) -> Reported {
+    pub(super) fn report(
+        &mut self,
+        node: &str,
+        spiffe: Option<&SpiffeId>,
+        report: FilterReport,
+        now: Instant,
+    ) -> Reported {
         let mut reported = Reported::default();
         let Some(by_resource) = self.by_node.get_mut(node) else { return reported };
         let is_sole = is_sole(by_resource);
         for (resource, entry) in by_resource {
-            let Some(since) = entry.up_since() else { continue };
+            let Some(since) = entry.up_since().filter(|_| entry.spiffe.as_ref() == spiffe) else { continue };
             entry.last_message = now;
             let before = entry.report;
             reported.changed |= entry.take_report(report, now);
@@ -259,6 +276,7 @@ impl Entry {
         Self {
             cluster: Arc::default(),
             tenant,
+            spiffe: peer.spiffe.clone(),
             protocol: peer.protocol,
             link: Link::Down { since: now },
             last_message: now,

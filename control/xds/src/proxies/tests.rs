@@ -43,7 +43,7 @@ impl Bench {
     fn peer(&self, node: &str) -> Peer {
         let identity = Identity { node: node.to_owned(), cluster: "loan".to_owned() };
         let (stream, call) = (self.proxies.new_stream(), Arc::default());
-        Peer { stream, protocol: Protocol::EcdsDelta, identity, call }
+        Peer { stream, protocol: Protocol::EcdsDelta, identity, call, spiffe: None }
     }
 
     /// A stream of the node that subscribed to tenant a.
@@ -100,7 +100,7 @@ fn a_proxy_goes_from_wanted_to_sent_to_acknowledged_to_applied() {
     bench.acknowledge(&peer, bench.wanted());
     assert_eq!(figures(bench.only()), (Some(2), Some(2), Some(2), None));
     let report = FilterReport { revision: Some(2), rejected_config: Some(false) };
-    bench.proxies.report("n", report, bench.start);
+    bench.proxies.report("n", None, report, bench.start);
     assert_eq!(figures(bench.only()), (Some(2), Some(2), Some(2), Some(2)));
     let status = bench.only();
     assert_eq!((&*status.tenant, &*status.cluster), ("a", "loan"));
@@ -136,7 +136,7 @@ fn a_reconnect_that_holds_something_keeps_the_history_and_a_new_process_does_not
     let peer = bench.connect("n", None);
     bench.acknowledge(&peer, older());
     bench.reject(&peer, bench.wanted());
-    bench.proxies.report("n", FilterReport { revision: Some(1), rejected_config: None }, bench.start);
+    bench.proxies.report("n", None, FilterReport { revision: Some(1), rejected_config: None }, bench.start);
     let peer = bench.peer("n");
     bench.record(&peer, Event::Subscribed { resource: A.to_owned(), resumed: true, held: None });
     let status = bench.only();
@@ -166,12 +166,12 @@ fn a_report_counts_for_a_proxy_with_one_tenant_only() {
     let bench = Bench::new();
     let peer = bench.connect("n", None);
     let report = FilterReport { revision: Some(2), rejected_config: Some(true) };
-    bench.proxies.report("stranger", report, bench.start);
-    bench.proxies.report("n", report, bench.start);
+    bench.proxies.report("stranger", None, report, bench.start);
+    bench.proxies.report("n", None, report, bench.start);
     assert_eq!((bench.only().applied, bench.only().rejected_config), (Some(2), true));
     let resource = "graylane.v1.b".to_owned();
     bench.record(&peer, Event::Subscribed { resource: resource.clone(), resumed: false, held: None });
-    bench.proxies.report("n", report, bench.start);
+    bench.proxies.report("n", None, report, bench.start);
     assert!(bench.list(0).iter().all(|status| status.applied.is_none() && status.rejected_config));
     bench.record(&peer, Event::Unsubscribed { resource });
     assert_eq!(bench.only().applied, Some(2));
@@ -209,7 +209,7 @@ fn a_full_table_lets_the_longest_gone_go_and_refuses_when_all_are_there() {
     let peers: Vec<Peer> = (0..MAX_PROXIES).map(|n| bench.connect(&format!("n{n:05}"), None)).collect();
     let late = bench.peer("late");
     let refused = bench.proxies.record(&late, vec![subscribed()], bench.start);
-    assert_eq!(refused, Err(TableFull));
+    assert_eq!(refused, Err(Unlisted::Full));
     bench.proxies.disconnect(&peers[7], bench.at(2));
     bench.proxies.disconnect(&peers[8], bench.at(1));
     bench.proxies.record(&late, vec![subscribed()], bench.at(3)).unwrap();
@@ -256,9 +256,9 @@ fn watchers_wake_for_every_change_and_for_nothing_else() {
     bench.reject(&peer, older());
     assert!(woken());
     let report = FilterReport { revision: Some(2), rejected_config: None };
-    bench.proxies.report("n", report, bench.start);
+    bench.proxies.report("n", None, report, bench.start);
     assert!(woken());
-    bench.proxies.report("n", report, bench.start);
+    bench.proxies.report("n", None, report, bench.start);
     assert!(!woken());
     bench.proxies.disconnect(&peer, bench.start);
     assert!(woken());

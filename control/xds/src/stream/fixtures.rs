@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::rpc::Status;
 
 use super::{Event, History, World};
+use crate::caller::Caller;
 use crate::canary::CanaryShare;
 use crate::ecds::FilterSettings;
 use crate::resource::{Publication, Resource};
@@ -22,6 +23,8 @@ pub(super) struct Stage {
     pub(super) snapshots: Snapshots,
     /// What the node rejected on an earlier stream.
     pub(super) rejected: Option<u64>,
+    /// Whose streams these are.
+    pub(super) caller: Caller,
 }
 
 // === impl Stage ===
@@ -29,8 +32,8 @@ pub(super) struct Stage {
 impl Stage {
     /// A stage with these tenants and revisions; the rules of a revision are always the same.
     pub(super) fn with(tenants: &[(&str, u64)]) -> Self {
-        let stage =
-            Self { snapshots: Snapshots::new(FilterSettings::default(), CanaryShare::ALL), rejected: None };
+        let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::ALL);
+        let stage = Self { snapshots, rejected: None, caller: Caller::default() };
         stage.publish(tenants);
         stage
     }
@@ -38,7 +41,7 @@ impl Stage {
     /// A stage with tenant a at revision 1, which this node tries, and so all that comes.
     pub(super) fn with_canary(node: &str) -> Self {
         let snapshots = Snapshots::new(FilterSettings::default(), CanaryShare::default());
-        let stage = Self { snapshots, rejected: None };
+        let stage = Self { snapshots, rejected: None, caller: Caller::default() };
         stage.publish(&[("a", 1)]);
         stage.snapshots.volunteer(A, node, Instant::now());
         stage
@@ -81,7 +84,7 @@ impl Stage {
     /// Runs one input in the world of now.
     pub(super) fn see<T>(&self, input: impl FnOnce(&World<'_>) -> T) -> T {
         let snapshot: Arc<Snapshot> = self.snapshots.current();
-        input(&World { snapshot: &snapshot, history: self })
+        input(&World { snapshot: &snapshot, history: self, caller: &self.caller })
     }
 }
 
@@ -110,7 +113,7 @@ pub(super) fn verdicts(events: &[Event]) -> Vec<String> {
         Event::Rejected { resource, version, message, .. } => {
             Some(format!("-{resource} {} {message}", version.revision))
         }
-        Event::Subscribed { .. } | Event::Unsubscribed { .. } => None,
+        Event::Subscribed { .. } | Event::Denied { .. } | Event::Unsubscribed { .. } => None,
     };
     events.iter().filter_map(verdict).collect()
 }

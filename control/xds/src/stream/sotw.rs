@@ -135,12 +135,12 @@ impl Held {
 
 /// The version that every node should have.
 fn wanted(name: &str, _node: &str, world: &World<'_>) -> Option<Version> {
-    Some(world.snapshot.wanted(name)?.version)
+    Some(world.wanted(name)?.version)
 }
 
 /// The version that a node is sent, which is another one while something is tried by others or held back.
 fn served(name: &str, node: &str, world: &World<'_>) -> Option<Version> {
-    Some(world.snapshot.served(name, node)?.version)
+    Some(world.served(name, node)?.version)
 }
 
 /// The `version_info` of a response: what the client holds once it accepted it.

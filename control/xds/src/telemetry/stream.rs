@@ -70,6 +70,7 @@ impl OpenStream {
                     self.telemetry.nacks_by_proxy.inc();
                     self.awaited = None;
                 }
+                Event::Denied { .. } => self.telemetry.denied(),
                 Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}
             }
         }

@@ -44,6 +44,8 @@ pub trait Proxy {
 /// A stream of one flavour from the client's side.
 pub struct Client<Q, R> {
     requests: mpsc::Sender<Q>,
+    /// What it asks for.
+    names: Vec<String>,
     responses: Streaming<R>,
 }
 
@@ -66,6 +68,18 @@ impl SotwClient {
         Self::open(channel, protocol, DiscoveryRequest { node: named(node), ..sotw("") }).await.unwrap()
     }
 
+    /// A proxy that holds nothing and asks for these names, unless its stream is refused.
+    pub async fn ask(channel: Channel, node: &str, names: &[&str]) -> Result<Self, tonic::Status> {
+        let resource_names = names.iter().map(|name| (*name).to_owned()).collect();
+        let first = DiscoveryRequest { node: named(node), resource_names, ..sotw("") };
+        Self::open(channel, Protocol::AdsSotw, first).await
+    }
+
+    /// The status by which its stream ended.
+    pub async fn status(&mut self) -> tonic::Status {
+        soon(self.responses.message()).await.unwrap_err()
+    }
+
     /// A proxy that holds nothing, unless its stream is refused.
     pub async fn try_connect(channel: Channel, protocol: Protocol) -> Result<Self, tonic::Status> {
         Self::open(channel, protocol, DiscoveryRequest { node: named("envoy-1"), ..sotw("") }).await
@@ -77,6 +91,7 @@ impl SotwClient {
         first: DiscoveryRequest,
     ) -> Result<Self, tonic::Status> {
         let (requests, receiver) = mpsc::channel(4);
+        let names = first.resource_names.clone();
         requests.send(first).await.unwrap();
         let outbound = ReceiverStream::new(receiver);
         let responses = match protocol {
@@ -90,7 +105,7 @@ impl SotwClient {
             }
             other => panic!("{other} is not state of the world"),
         };
-        Ok(Self { requests, responses: responses?.into_inner() })
+        Ok(Self { requests, names, responses: responses?.into_inner() })
     }
 }
 
@@ -109,8 +124,12 @@ impl Proxy for SotwClient {
 
     async fn answer(&mut self, message: &Message, answer: Answer<'_>) {
         let response_nonce = message.nonce.clone();
-        let request =
-            DiscoveryRequest { response_nonce, error_detail: error(&answer), ..sotw(&message.version) };
+        let request = DiscoveryRequest {
+            response_nonce,
+            error_detail: error(&answer),
+            resource_names: self.names.clone(),
+            ..sotw(&message.version)
+        };
         self.requests.send(request).await.unwrap();
     }
 
@@ -142,7 +161,7 @@ impl Proxy for DeltaClient {
             }
             other => panic!("{other} is not delta"),
         };
-        Self { requests, responses: responses.unwrap().into_inner() }
+        Self { requests, names: vec![RESOURCE.to_owned()], responses: responses.unwrap().into_inner() }
     }
 
     async fn next(&mut self) -> Message {

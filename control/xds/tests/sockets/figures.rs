@@ -16,7 +16,7 @@ use crate::{report, report_stream};
 
 impl Stage {
     /// The value of a line that is scraped.
-    fn figure(&self, name: &str) -> f64 {
+    pub fn figure(&self, name: &str) -> f64 {
         let (mut registry, mut text) = (Registry::default(), String::new());
         self.xds.register(&mut registry);
         prometheus_text::encode(&mut text, &registry).unwrap();
@@ -26,7 +26,7 @@ impl Stage {
 
     /// Waits until a line has a value.
     #[track_caller]
-    fn until_figure(&self, name: &str, value: f64) -> impl Future<Output = ()> {
+    pub fn until_figure(&self, name: &str, value: f64) -> impl Future<Output = ()> {
         soon(async move {
             while self.figure(name) != value {
                 sleep(Duration::from_millis(2)).await;
@@ -35,7 +35,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn check_figures(&self, expected: &[(&str, f64)]) {
+    pub fn check_figures(&self, expected: &[(&str, f64)]) {
         let found: Vec<_> = expected.iter().map(|(name, _)| (*name, self.figure(name))).collect();
         assert_eq!(found, expected);
     }

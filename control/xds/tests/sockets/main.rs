@@ -7,12 +7,14 @@
     reason = "helpers of tests are tests"
 )]
 
+mod certificates;
 mod clients;
 mod drain;
 mod figures;
 mod keepalive;
 mod relay;
 mod stage;
+mod tls;
 
 use std::time::Instant;
 
@@ -282,8 +284,12 @@ async fn a_storm_of_newcomers_is_served_in_turns_and_those_that_are_there_at_onc
 type Served = tokio::task::JoinHandle<Result<StreamMetricsResponse, tonic::Status>>;
 
 fn report_stream(stage: &Stage) -> (mpsc::Sender<StreamMetricsMessage>, Served) {
+    report_stream_on(stage.channel())
+}
+
+fn report_stream_on(channel: tonic::transport::Channel) -> (mpsc::Sender<StreamMetricsMessage>, Served) {
     let (reports, receiver) = mpsc::channel(1);
-    let mut client = MetricsServiceClient::new(stage.channel());
+    let mut client = MetricsServiceClient::new(channel);
     let call = async move {
         let response = client.stream_metrics(ReceiverStream::new(receiver)).await?;
         Ok(response.into_inner())

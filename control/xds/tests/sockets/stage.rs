@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use graylane_xds::{CanaryShare, FilterSettings, ProxyStatus, Publication, ServeError, Xds};
+use graylane_xds::{CanaryShare, FilterSettings, ProxyStatus, Publication, ServeError, Tls, Xds};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,9 +30,18 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// One that wants certificates, if there is something to check them with.
+    pub async fn start_with(tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL);
+        let xds = match tls {
+            Some(tls) => xds.secured(tls),
+            None => xds,
+        };
         let (close, closed) = oneshot::channel();
         let shutdown = async move {
             let _ = closed.await;
