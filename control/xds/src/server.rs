@@ -70,6 +70,8 @@ impl Xds {
     /// # Errors
     /// Any publication that [`PublishError`] names.
     pub fn prepare(&self, publications: &[Publication]) -> Result<Prepared, PublishError> {
+        // Nobody may have looked since the group answered, and what did well is what the next one falls back on.
+        self.snapshots.follow_trials(&*self.proxies, Instant::now());
         self.snapshots.prepare(publications).map(Prepared)
     }
 
