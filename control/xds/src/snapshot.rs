@@ -450,6 +450,8 @@ impl Snapshots {
         past.refusals.add(Arc::clone(&refusal));
         let is_fallback = fallback.is_some();
         if is_wanted || is_fallback {
+            // The word may be on an earlier revision with the same content.
+            let refusal = Arc::new(Refusal { revision: offer.wanted.version.revision, ..(*refusal).clone() });
             let standing = if is_wanted { Standing::HeldBack(refusal) } else { offer.standing.clone() };
             self.replace(current.with(name, standing, is_fallback));
         }
@@ -857,6 +859,17 @@ mod tests {
         let again = stage.publish(4, b"first");
         stage.refuse(&first, "m");
         assert_eq!((again.version.revision, stage.served()), (4, [None, None]), "it is the same content");
+    }
+
+    #[test]
+    fn what_was_refused_while_the_same_was_published_again_is_held_back() {
+        let stage = OnTrial::new();
+        let first = stage.publish(1, b"same");
+        let second = stage.publish(2, b"same");
+        stage.refuse(&first, "n");
+        assert_eq!((stage.served(), stage.snapshots.held_back()[0].revision), ([None, None], 2));
+        stage.refuse(&second, "n");
+        assert_eq!(stage.snapshots.held_back().len(), 1, "and once");
     }
 
     #[test]

@@ -238,7 +238,11 @@ impl Client {
     /// The start of a stream. A process that says to hold nothing has nothing.
     fn begin(&mut self, holds: &Holds) {
         match holds {
-            Holds::Nothing => self.has.clear(),
+            Holds::Nothing => {
+                self.has.clear();
+                self.said.clear();
+                self.is_said_too_much = false;
+            }
             Holds::Truth => self.is_honest = self.is_delta() || !self.is_said_too_much,
             Holds::Lie(_) => self.is_honest = false,
         }

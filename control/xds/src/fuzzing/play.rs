@@ -191,7 +191,6 @@ impl Play {
             2 | 3 => self.snapshots.refuse_wanted(name, version, node, "no"),
             _ => {
                 let version = Version { revision: version.revision.saturating_sub(1), ..version };
-                let content = !content;
                 self.snapshots.refuse(Rejection { name, version, content, node, message: "late" });
             }
         }
