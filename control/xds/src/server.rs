@@ -90,8 +90,8 @@ impl Xds {
         self.snapshots.accept(tenant, revision);
     }
 
-    /// The rules that are held back, because a proxy that accepted all before refused them, and not all had accepted them. Proxies that lack them get what
-    /// all accepted last.
+    /// The rules that are held back, because a proxy refused them before all had accepted them. Proxies that lack them get what did
+    /// well before.
     pub fn held_back(&self) -> Vec<Refusal> {
         self.snapshots.held_back()
     }
