@@ -2,7 +2,6 @@
 
 use crate::daemon::state::{Baseline, Draft, Published, PublishedRecord, State, rules_key};
 use crate::daemon::{ActionError, Daemon};
-use bytes::Bytes;
 use graylane_order::{Order, Phase};
 use graylane_plan::{ReleasePlan, ServiceRules, Snapshot, compile, rule_set};
 use graylane_rules::{RuleSet, Table, encode};
@@ -56,8 +55,7 @@ impl Draft<'_> {
             if is_known {
                 loaded = Daemon::load(tenant, encoded(last_revision)?)?;
             }
-            let bytes = Bytes::copy_from_slice(loaded.bytes());
-            entry.published = Some(Arc::new(Published { rules: loaded, bytes, proxies, is_firm }));
+            entry.published = Some(Arc::new(Published { rules: Arc::new(loaded), proxies, is_firm }));
             self.has_new_rules = true;
         }
         Ok(())
@@ -85,7 +83,7 @@ impl State {
         let publication = |(tenant, published): (&String, &Arc<Published>)| Publication {
             tenant: tenant.clone(),
             revision: published.rules.revision(),
-            rules: published.bytes.clone(),
+            rules: published.bytes(),
             content_hash: published.rules.content_hash(),
             is_firm: published.is_firm,
         };

@@ -52,13 +52,14 @@ impl Daemon {
 
 impl Draft<'_> {
     fn keep_fallback(&mut self, tenant: &str, last: &Published) -> Result<(), ActionError> {
-        let hash = Sha256::digest(&last.bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hash =
+            Sha256::digest(last.rules.bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (revision, content_hash) = (last.rules.revision(), last.rules.content_hash());
         let record = Arc::new(FallbackRecord { revision, content_hash, hash: hash.clone() });
         self.put(fallback_key(tenant), &*record)?;
         let before = self.state.tenant_mut(tenant)?.fallback.replace(record);
         self.forget_bytes(before.as_deref());
-        self.put_blob(hash, last.bytes.to_vec());
+        self.put_blob(hash, last.rules.bytes().to_vec());
         Ok(())
     }
 

@@ -75,7 +75,7 @@ impl Daemon {
             tenant: tenant.to_owned(),
             revision: rules.revision(),
             content_hash: format!("{:016x}", rules.content_hash()),
-            bytes: published.bytes.len(),
+            bytes: rules.bytes().len(),
             listing: rules.listing().to_string(),
         })
     }
@@ -85,7 +85,7 @@ impl Daemon {
     /// # Errors
     /// When the tenant has none.
     pub fn rules_bytes(&self, tenant: &str) -> Result<Bytes, ActionError> {
-        Ok(self.published(tenant)?.bytes.clone())
+        Ok(self.published(tenant)?.bytes())
     }
 
     /// How many orders there are in each phase.

@@ -8,9 +8,10 @@ use envoy_types::pb::envoy::config::core::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, ReloadConfig, VmConfig};
-use envoy_types::pb::google::protobuf::{Any, BytesValue, Duration as ProtoDuration};
-use envoy_types::util::pack_any;
+use envoy_types::pb::google::protobuf::{BytesValue, Duration as ProtoDuration};
 use prost::{Message, Name};
+
+use crate::pieces::{self, Pieces};
 
 /// What every ECDS resource and HTTP filter name of this project starts with; the tenant follows.
 pub const RESOURCE_PREFIX: &str = "graylane.v1.";
@@ -71,11 +72,20 @@ struct PluginVm {
     vm_config: Vec<u8>,
 }
 
-/// `Wasm` around a `PluginConfig` that is already encoded.
-#[derive(Clone, PartialEq, Message)]
-struct WasmAround {
-    #[prost(bytes = "vec", tag = "1")]
-    config: Vec<u8>,
+/// The fields that lead from the resource to the rules.
+mod field {
+    /// `google.protobuf.BytesValue.value`.
+    pub(super) const VALUE: u32 = 1;
+    /// `google.protobuf.Any.type_url`.
+    pub(super) const TYPE_URL: u32 = 1;
+    /// `google.protobuf.Any.value`.
+    pub(super) const ANY_VALUE: u32 = 2;
+    /// `PluginConfig.configuration`.
+    pub(super) const CONFIGURATION: u32 = 4;
+    /// `Wasm.config`.
+    pub(super) const CONFIG: u32 = 1;
+    /// `TypedExtensionConfig.typed_config`.
+    pub(super) const TYPED_CONFIG: u32 = 2;
 }
 
 // === impl FilterSettings ===
@@ -104,24 +114,31 @@ pub(crate) fn type_url() -> String {
     TypedExtensionConfig::type_url()
 }
 
-/// The resource as it travels. The same name, settings and rules give the same bytes in every process.
-pub(crate) fn encode(name: &str, settings: &FilterSettings, rules: &Bytes) -> Any {
-    let mut plugin = plugin_config(name, settings, rules).encode_to_vec();
-    plugin.extend(PluginVm { vm_config: encoded_vm(settings) }.encode_to_vec());
-    let wasm = Any { type_url: Wasm::type_url(), value: WasmAround { config: plugin }.encode_to_vec() };
-    pack_any(TypedExtensionConfig { name: name.to_owned(), typed_config: Some(wasm) })
-}
-
-fn plugin_config(name: &str, settings: &FilterSettings, rules: &Bytes) -> PluginConfig {
-    PluginConfig {
-        name: name.to_owned(),
-        root_id: name.to_owned(),
-        // Envoy hands a BytesValue to the filter without its wrapper.
-        configuration: Some(pack_any(BytesValue { value: rules.to_vec() })),
+/// The resource. The same name, settings and rules give the same bytes in every process.
+pub(crate) fn encode(name: &str, settings: &FilterSettings, rules: Bytes) -> Pieces {
+    // Envoy hands a BytesValue to the filter without its wrapper.
+    let configuration = any(&BytesValue::type_url(), &Pieces::new(rules).within(&[], field::VALUE, &[]));
+    let names = PluginConfig { name: name.to_owned(), root_id: name.to_owned(), ..PluginConfig::default() };
+    let rest = PluginConfig {
         failure_policy: FailurePolicy::FailReload.into(),
         reload_config: Some(reload_config(settings.reload_backoff)),
         ..PluginConfig::default()
-    }
+    };
+    let vm = PluginVm { vm_config: encoded_vm(settings) };
+    let rest = [rest.encode_to_vec(), vm.encode_to_vec()].concat();
+    let plugin = configuration.within(&names.encode_to_vec(), field::CONFIGURATION, &rest);
+    let wasm = any(&Wasm::type_url(), &plugin.within(&[], field::CONFIG, &[]));
+    let named = TypedExtensionConfig { name: name.to_owned(), typed_config: None };
+    wasm.within(&named.encode_to_vec(), field::TYPED_CONFIG, &[])
+}
+
+/// A resource as it travels.
+pub(crate) fn packed(resource: &Pieces) -> Pieces {
+    any(&type_url(), resource)
+}
+
+fn any(type_url: &String, value: &Pieces) -> Pieces {
+    value.within(&pieces::text(field::TYPE_URL, type_url), field::ANY_VALUE, &[])
 }
 
 fn encoded_vm(settings: &FilterSettings) -> Vec<u8> {
@@ -154,26 +171,59 @@ fn capabilities() -> VmCapabilities {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
+    use envoy_types::pb::google::protobuf::Any;
+    use envoy_types::util::pack_any;
 
     use super::*;
 
-    fn decoded(any: &Any) -> (TypedExtensionConfig, PluginConfig) {
-        let resource = TypedExtensionConfig::decode(any.value.as_slice()).unwrap();
+    const NAME: &str = "graylane.v1.retail";
+
+    fn encoded(rules: &'static [u8]) -> Vec<u8> {
+        encode(NAME, &FilterSettings::default(), Bytes::from_static(rules)).in_order().concat()
+    }
+
+    fn decoded() -> (TypedExtensionConfig, PluginConfig) {
+        let resource = TypedExtensionConfig::decode(encoded(b"rules").as_slice()).unwrap();
         let typed = resource.typed_config.clone().unwrap();
         assert_eq!(typed.type_url, "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm");
         let plugin = Wasm::decode(typed.value.as_slice()).unwrap().config.unwrap();
         (resource, plugin)
     }
 
-    fn example() -> Any {
-        encode("graylane.v1.retail", &FilterSettings::default(), &Bytes::from_static(b"rules"))
+    #[test]
+    fn the_bytes_are_those_that_prost_writes() {
+        for rules in [b"".as_slice(), b"rules", &[7; 127], &[7; 128], &[7; 16_384]] {
+            let settings = FilterSettings::default();
+            let plugin = PluginConfig {
+                name: NAME.to_owned(),
+                root_id: NAME.to_owned(),
+                configuration: Some(pack_any(BytesValue { value: rules.to_vec() })),
+                failure_policy: FailurePolicy::FailReload.into(),
+                reload_config: Some(reload_config(settings.reload_backoff)),
+                ..PluginConfig::default()
+            };
+            // The map of capabilities is what prost cannot write in order, so it comes last, as it is.
+            let vm = PluginVm { vm_config: encoded_vm(&settings) }.encode_to_vec();
+            let plugin = [plugin.encode_to_vec(), vm].concat();
+            let wasm = [[0x0a].as_slice(), &varint(plugin.len()), &plugin].concat();
+            let typed_config = Some(Any { type_url: Wasm::type_url(), value: wasm });
+            let resource = TypedExtensionConfig { name: NAME.to_owned(), typed_config };
+            assert!(encoded(rules) == resource.encode_to_vec(), "{}", rules.len());
+            let packed = packed(&encode(NAME, &settings, Bytes::copy_from_slice(rules)));
+            assert!(packed.in_order().concat() == pack_any(resource).encode_to_vec(), "{}", rules.len());
+        }
+    }
+
+    fn varint(value: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(value as u64, &mut bytes);
+        bytes
     }
 
     #[test]
     fn the_resource_is_what_envoy_reads() {
-        let any = example();
-        assert_eq!(any.type_url, "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
-        let (resource, plugin) = decoded(&any);
+        assert_eq!(type_url(), "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig");
+        let (resource, plugin) = decoded();
         assert_eq!(resource.name, "graylane.v1.retail");
         assert_eq!(plugin.root_id, "graylane.v1.retail");
         assert_eq!(plugin.failure_policy(), FailurePolicy::FailReload);
@@ -188,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_capabilities_are_where_envoy_looks_for_them() {
-        let (_, plugin) = decoded(&example());
+        let (_, plugin) = decoded();
         let plugin_config::Vm::VmConfig(vm) = plugin.vm.unwrap();
         let allowed = vm.capability_restriction_config.unwrap().allowed_capabilities;
         assert_eq!(allowed.len(), CAPABILITIES.len());

@@ -18,6 +18,7 @@ mod health;
 pub mod limits;
 mod metrics_service;
 mod outbound;
+mod pieces;
 mod proxies;
 mod refusals;
 mod resource;

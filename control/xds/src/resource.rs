@@ -1,10 +1,10 @@
 //! One tenant's rules as a resource, ready to send.
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use crate::ecds::{self, FilterSettings};
 use crate::limits::{MAX_RULES_BYTES, MAX_TENANT_BYTES, MAX_TENANTS};
+use crate::pieces::Pieces;
 use crate::version::{Version, digest};
 
 /// One tenant's rule set as published.
@@ -63,8 +63,8 @@ pub enum PublishError {
 pub(crate) struct Resource {
     pub(crate) name: String,
     pub(crate) version: Version,
-    /// The `Any` as it travels, in memory once for all streams.
-    pub(crate) body: Bytes,
+    /// The `Any` as it travels. Its rules are in memory once for all streams.
+    pub(crate) body: Pieces,
     /// The hash of all but the revision.
     pub(crate) content: u64,
     /// Whether it goes to everybody at once, whoever refuses it.
@@ -76,10 +76,10 @@ pub(crate) struct Resource {
 impl Resource {
     pub(crate) fn new(publication: &Publication, settings: &FilterSettings) -> Self {
         let name = ecds::resource_name(&publication.tenant);
-        let body = ecds::encode(&name, settings, &publication.rules);
-        let version = Version { revision: publication.revision, digest: digest(&[&body.value]) };
+        let resource = ecds::encode(&name, settings, publication.rules.clone());
+        let version = Version { revision: publication.revision, digest: digest(&resource.in_order()) };
         let content = content(&name, settings, publication);
-        let body = Bytes::from(body.encode_to_vec());
+        let body = ecds::packed(&resource);
         Self { name, version, body, content, is_firm: publication.is_firm }
     }
 
@@ -90,8 +90,9 @@ impl Resource {
 
 /// The hash of all that is sent but the revision.
 pub(crate) fn content(name: &str, settings: &FilterSettings, publication: &Publication) -> u64 {
-    let without_rules = ecds::encode(name, settings, &Bytes::new());
-    digest(&[&without_rules.value, &publication.content_hash.to_le_bytes()])
+    let without_rules = ecds::encode(name, settings, Bytes::new());
+    let [head, rules, tail] = without_rules.in_order();
+    digest(&[head, rules, tail, &publication.content_hash.to_le_bytes()])
 }
 
 // === impl Publication ===

@@ -129,15 +129,11 @@ impl Drop for Counted {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::stream::Protocol;
 
     fn frame() -> Frame {
-        let [head, body, tail] =
-            ["head", "the body", "tail"].map(|piece| Bytes::from_static(piece.as_bytes()));
-        Frame { head, body, tail }
+        Frame::of(b"a whole response")
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! A message around rules that are not copied into it.
+//!
+//! Prost would copy what a message holds into each message around it: six times for a resource, and once more for each response.
+//! 2 MB for 1,000 proxies would be 2 GB until the slowest has read. What prost makes and what is made here are the same bytes, as
+//! tests compare.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, string};
+
+/// A message in the pieces in which it is handed to the socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces {
+    /// All that comes before the rules.
+    pub(crate) head: Bytes,
+    /// The rules, shared by all that holds them.
+    pub(crate) rules: Bytes,
+    /// All that comes after them.
+    pub(crate) tail: Bytes,
+}
+
+// === impl Pieces ===
+
+impl Pieces {
+    /// The rules, with nothing around them yet.
+    pub(crate) fn new(rules: Bytes) -> Self {
+        Self { head: Bytes::new(), rules, tail: Bytes::new() }
+    }
+
+    /// The message that holds these as a field, between its fields before and after that one. Nothing is no field, as proto3 has it.
+    pub(crate) fn within(&self, before: &[u8], field: u32, after: &[u8]) -> Self {
+        let length = self.len() as u64;
+        let room = before.len() + key_len(field) + encoded_len_varint(length) + self.head.len();
+        let mut head = BytesMut::with_capacity(room);
+        head.put_slice(before);
+        if length > 0 {
+            encode_key(field, WireType::LengthDelimited, &mut head);
+            encode_varint(length, &mut head);
+        }
+        head.put_slice(&self.head);
+        let tail = [&self.tail, after].concat();
+        Self { head: head.freeze(), rules: self.rules.clone(), tail: tail.into() }
+    }
+
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.rules.len() + self.tail.len()
+    }
+
+    /// The pieces in the order of the wire.
+    pub(crate) fn in_order(&self) -> [&[u8]; 3] {
+        [&self.head, &self.rules, &self.tail]
+    }
+}
+
+/// A text as a field, or nothing where it is empty, as proto3 has it.
+pub(crate) fn text(field: u32, text: &String) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    if !text.is_empty() {
+        encoded.reserve(string::encoded_len(field, text));
+        string::encode(field, text, &mut encoded);
+    }
+    encoded
+}
