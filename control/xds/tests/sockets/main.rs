@@ -20,6 +20,8 @@ use std::time::Instant;
 
 use clients::{Answer, DeltaClient, Proxy, SotwClient};
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
@@ -134,6 +136,59 @@ async fn ads_state_of_the_world_delivers() {
 #[tokio::test]
 async fn ads_delta_delivers() {
     check_the_road::<DeltaClient>(Protocol::AdsDelta).await;
+}
+
+#[tokio::test]
+async fn one_publish_reaches_every_protocol() {
+    let stage = Stage::start().await;
+    let mut ecds = SotwClient::connect(stage.channel(), Protocol::EcdsSotw, None).await;
+    let mut ecds_delta = DeltaClient::connect(stage.channel(), Protocol::EcdsDelta, None).await;
+    let mut ads = SotwClient::connect(stage.channel(), Protocol::AdsSotw, None).await;
+    let mut ads_delta = DeltaClient::connect(stage.channel(), Protocol::AdsDelta, None).await;
+    stage.publish(1);
+    let versions = [ecds.next().await, ecds_delta.next().await, ads.next().await, ads_delta.next().await]
+        .map(|message| message.version);
+    assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+}
+
+#[tokio::test]
+async fn polling_is_refused_with_what_to_do_instead() {
+    let stage = Stage::start().await;
+    stage.publish(1);
+    let mut client = ExtensionConfigDiscoveryServiceClient::new(stage.channel());
+    let refusal = soon(client.fetch_extension_configs(DiscoveryRequest::default())).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Unimplemented);
+    assert!(refusal.message().contains("set api_type to GRPC"), "{refusal}");
+}
+
+/// Answers and publishes meet in every order that the machine finds: the second publish of a round comes when one proxy has the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_subscribes_and_answers_while_others_publish_gets_the_last() {
+    const PROXIES: u64 = 16;
+    const LAST: u64 = 200;
+    let stage = Stage::start().await;
+    let (reports, mut reported) = mpsc::channel(1);
+    for number in 0..PROXIES {
+        let (channel, reports) = (stage.channel(), reports.clone());
+        tokio::spawn(async move {
+            let node = format!("envoy-{number}");
+            let mut proxy = SotwClient::connect_as(channel, Protocol::EcdsSotw, &node).await;
+            for _ in 0..LAST {
+                let message = proxy.next().await;
+                proxy.answer(&message, Answer::Ack).await;
+                reports.send(message.revision()).await.unwrap();
+            }
+        });
+    }
+    for first in (1..LAST).step_by(2) {
+        stage.publish(first);
+        while soon(reported.recv()).await != Some(first) {}
+        stage.publish(first + 1);
+        let mut left = PROXIES;
+        while left > 0 {
+            left -= u64::from(soon(reported.recv()).await == Some(first + 1));
+        }
+    }
 }
 
 #[tokio::test]

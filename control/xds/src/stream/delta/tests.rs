@@ -110,6 +110,15 @@ fn a_stream_that_does_not_say_who_it_is_is_refused() {
 }
 
 #[test]
+fn the_node_is_kept_from_the_first_message() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    let other = Some(Node { id: "someone-else".to_owned(), ..Node::default() });
+    client.send(&stage, DeltaDiscoveryRequest { node: other, ..ack(&response.unwrap()) });
+    assert_eq!(client.stream.identity().unwrap().node, "envoy-1");
+}
+
+#[test]
 fn subscriptions_are_increments() {
     let stage = Stage::with(&[("a", 1), ("b", 1)]);
     let (mut client, response) = Client::subscribed(&stage, &[A]);
@@ -133,6 +142,48 @@ fn an_unsubscribed_name_is_not_pushed() {
 }
 
 #[test]
+fn a_name_that_is_not_subscribed_may_be_taken_back() {
+    let stage = Stage::with(&[("a", 1), ("b", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    assert!(client.send(&stage, unsubscribe(&[B])).is_none());
+    assert_eq!(client.events.len(), 1, "{:?}", client.events);
+    client.send(&stage, ack(&response.unwrap()));
+    assert_eq!(verdicts(&client.events), [format!("+{A} 1")]);
+}
+
+#[test]
+fn a_name_that_was_taken_back_and_is_subscribed_again_is_sent_again() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, _) = Client::subscribed(&stage, &[A]);
+    assert!(client.send(&stage, unsubscribe(&[A])).is_none());
+    let again = client.send(&stage, subscribe(&[A])).unwrap();
+    assert!(client.send(&stage, ack(&again)).is_none());
+    assert!(client.send(&stage, unsubscribe(&[A])).is_none());
+    let version = client.send(&stage, subscribe(&[A])).unwrap().resources.remove(0).version;
+    assert_eq!(version, stage.version(A));
+}
+
+#[test]
+fn a_name_in_both_lists_is_wanted() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    client.send(&stage, ack(&response.unwrap()));
+    let both = DeltaDiscoveryRequest { resource_names_unsubscribe: names(&[A]), ..subscribe(&[A]) };
+    let response = client.send(&stage, both).unwrap();
+    client.send(&stage, ack(&response));
+    stage.publish(&[("a", 2)]);
+    assert!(client.look(&stage).is_some());
+}
+
+#[test]
+fn a_name_that_is_doubled_is_sent_once() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A, A]);
+    assert!(client.send(&stage, ack(&response.unwrap())).is_none());
+    assert_eq!(client.events.len(), 2, "one subscription and one answer: {:?}", client.events);
+}
+
+#[test]
 fn names_may_change_in_the_message_that_answers() {
     let stage = Stage::with(&[("a", 1), ("b", 1)]);
     let (mut client, response) = Client::subscribed(&stage, &[A]);
@@ -143,6 +194,16 @@ fn names_may_change_in_the_message_that_answers() {
     };
     assert_eq!(name_in(&client.send(&stage, both).unwrap()), B);
     assert_eq!(verdicts(&client.events), [format!("+{A} 1")]);
+}
+
+#[test]
+fn names_may_change_in_the_message_that_rejects() {
+    let stage = Stage::with(&[("a", 1), ("b", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    let both =
+        DeltaDiscoveryRequest { resource_names_subscribe: names(&[B]), ..nack(&response.unwrap(), "no") };
+    assert_eq!(name_in(&client.send(&stage, both).unwrap()), B);
+    assert_eq!(verdicts(&client.events), [format!("-{A} 1 no")]);
 }
 
 #[test]
@@ -179,12 +240,30 @@ fn an_unsubscribed_response_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn what_waits_for_an_answer_is_not_sent_when_that_takes_its_name_back() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    stage.publish(&[("a", 2)]);
+    assert!(client.look(&stage).is_none(), "one response is outstanding");
+    let last = DeltaDiscoveryRequest { resource_names_unsubscribe: names(&[A]), ..ack(&response.unwrap()) };
+    assert!(client.send(&stage, last).is_none());
+    assert!(client.look(&stage).is_none());
+}
+
+#[test]
 fn an_unknown_name_is_answered_with_nothing_and_pushed_when_it_appears() {
     let stage = Stage::with(&[]);
     let (mut client, response) = Client::subscribed(&stage, &[A]);
     assert!(response.is_none());
     stage.publish(&[("a", 1)]);
     assert_eq!(name_in(&client.look(&stage).unwrap()), A);
+}
+
+#[test]
+fn an_unknown_name_does_not_hold_up_a_known_one() {
+    let stage = Stage::with(&[("b", 1)]);
+    let (_, response) = Client::subscribed(&stage, &[A, B]);
+    assert_eq!(name_in(&response.unwrap()), B);
 }
 
 #[test]
@@ -196,6 +275,29 @@ fn a_withdrawn_tenant_is_answered_with_nothing_and_pushed_when_it_is_back() {
     assert!(client.look(&stage).is_none());
     stage.publish(&[("a", 2)]);
     assert!(client.look(&stage).is_some());
+}
+
+#[test]
+fn a_tenant_that_is_back_unchanged_is_not_sent_again() {
+    let stage = Stage::with(&[("a", 1)]);
+    let (mut client, response) = Client::subscribed(&stage, &[A]);
+    client.send(&stage, ack(&response.unwrap()));
+    stage.publish(&[]);
+    assert!(client.look(&stage).is_none());
+    stage.publish(&[("a", 1)]);
+    assert!(client.look(&stage).is_none(), "nobody took it away from the client");
+}
+
+#[test]
+fn of_two_names_only_the_one_that_changed_is_sent() {
+    let stage = Stage::with(&[("a", 1), ("b", 1)]);
+    let (mut client, first) = Client::subscribed(&stage, &[A, B]);
+    let second = client.send(&stage, ack(&first.unwrap())).unwrap();
+    assert!(client.send(&stage, ack(&second)).is_none());
+    stage.publish(&[("a", 1), ("b", 2)]);
+    let changed = client.look(&stage).unwrap();
+    assert_eq!(name_in(&changed), B);
+    assert!(client.send(&stage, ack(&changed)).is_none());
 }
 
 #[test]
@@ -320,6 +422,18 @@ fn a_reconnect_is_sent_only_what_changed() {
 }
 
 #[test]
+fn a_reconnect_is_sent_the_names_that_it_does_not_hold() {
+    let stage = Stage::with(&[("a", 1), ("b", 1)]);
+    let mut client = Client::new(Protocol::EcdsDelta);
+    let version = stage.version(B);
+    let partly =
+        DeltaDiscoveryRequest { resource_names_subscribe: names(&[A, B]), ..reconnect(&[(B, &version)]) };
+    let response = client.send(&stage, partly).unwrap();
+    assert_eq!(name_in(&response), A);
+    assert!(client.send(&stage, ack(&response)).is_none());
+}
+
+#[test]
 fn a_reconnect_with_a_name_that_is_gone_is_answered_with_nothing() {
     let stage = Stage::with(&[]);
     let mut client = Client::new(Protocol::EcdsDelta);
@@ -376,6 +490,15 @@ fn a_request_without_type_is_refused_on_an_aggregated_stream() {
     let mut stream = Delta::new(Protocol::AdsDelta);
     let untyped = DeltaDiscoveryRequest { type_url: String::new(), ..subscribe(&[A]) };
     assert_eq!(stage.see(|world| stream.on_request(untyped, world)).unwrap_err(), Refusal::NoType);
+}
+
+#[test]
+fn another_type_is_refused_on_a_dedicated_stream() {
+    let stage = Stage::with(&[("a", 1)]);
+    let mut stream = Delta::new(Protocol::EcdsDelta);
+    let other = DeltaDiscoveryRequest { type_url: "odd".to_owned(), ..subscribe(&[A]) };
+    let refusal = stage.see(|world| stream.on_request(other, world)).unwrap_err();
+    assert_eq!(refusal, Refusal::WrongType("odd".to_owned()));
 }
 
 #[test]
