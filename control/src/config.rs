@@ -240,6 +240,7 @@ impl FileTenant {
 mod tests {
     use super::*;
     use graylane_xds::CanaryShare;
+    use graylane_xds::limits::Limits;
 
     fn read(text: &str) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -333,6 +334,25 @@ mod tests {
             assert!(refused.starts_with(expected), "{refused}");
         }
         assert!(read("xds: { tls: { certificate: a, key: b } }").unwrap_err().contains("clientCa"));
+    }
+
+    #[test]
+    fn the_limits_of_what_proxies_may_ask_for_are_chosen_one_by_one() {
+        let limits =
+            |text: &str| read(&format!("xds: {{ limits: {{ {text} }} }}")).map(|config| config.xds().limits);
+        assert_eq!(limits(""), Ok(Limits::DEFAULT));
+        let chosen = Limits { names: 200, request_bytes: 1 << 20, ..Limits::DEFAULT };
+        assert_eq!(limits("names: 200, requestBytes: 1048576"), Ok(chosen));
+        for (text, expected) in [
+            ("streams: 0", "xds.limits.streams: \"0\" has to be from 1 to 1000000"),
+            ("requestBytes: 1", "xds.limits.requestBytes: \"1\" has to be from 65536 to 268435456"),
+            ("names: 4097", "xds.limits.names: \"4097\" has to be from 1 to 4096"),
+        ] {
+            assert_eq!(limits(text), Err(expected.to_owned()));
+        }
+        assert!(limits("threads: 3").unwrap_err().contains("threads"));
+        let example = Config::read(Path::new("examples/limits.yaml")).unwrap();
+        assert_eq!(example.xds().limits, Limits::DEFAULT, "the example says what is so without it");
     }
 
     #[test]

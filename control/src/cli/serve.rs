@@ -98,7 +98,8 @@ impl Serve {
         let figures = StoreFigures::default();
         let store = MeasuredStore::new(RedbStore::open(&self.data)?, figures.clone());
         let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
-        let xds = Self::secured(self.xds, Xds::new(settings, config.proxies().canary), &config)?;
+        let xds = Xds::new(settings, config.proxies().canary, config.xds().limits);
+        let xds = Self::secured(self.xds, xds, &config)?;
         let daemon =
             Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);

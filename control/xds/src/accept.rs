@@ -18,8 +18,7 @@ use tonic::transport::server::Connected;
 use crate::caller::Caller;
 use crate::gate::{Gate, Phase};
 use crate::limits::{
-    ACCEPT_PAUSE, EXPIRED_LEAD, HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, PREFACE_BYTES,
-    PREFACE_TIMEOUT,
+    ACCEPT_PAUSE, EXPIRED_LEAD, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, PREFACE_BYTES, PREFACE_TIMEOUT,
 };
 use crate::telemetry::Turned;
 use crate::tls::Tls;
@@ -61,8 +60,8 @@ pub(crate) fn incoming(
     let (accepted, connections) = mpsc::channel(1);
     let acceptor = Acceptor {
         tls,
+        connections: Arc::new(Semaphore::new(gate.limits.connections)),
         gate,
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
         accepted,
     };
@@ -108,7 +107,8 @@ impl Acceptor {
     fn take(&self, stream: TcpStream, handshake: OwnedSemaphorePermit) {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
             self.gate.telemetry.turned(Turned::TooMany);
-            tracing::warn!("{MAX_CONNECTIONS} connections are open, which is the limit; one was closed");
+            let limit = self.gate.limits.connections;
+            tracing::warn!("{limit} connections are open, which is the limit; one was closed");
             return;
         };
         let (tls, telemetry) = (self.tls.clone(), self.gate.telemetry.clone());

@@ -23,10 +23,11 @@ use tonic_prost::ProstCodec;
 
 use crate::caller::Caller;
 use crate::gate::{Admission, Gate};
-use crate::limits::{MAX_QUEUED, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
+use crate::limits::{MAX_QUEUED, SHUTDOWN_GRACE};
+use crate::listener::Listener;
 use crate::outbound::{Outbound, Word};
 use crate::proxies::{Peer, Proxies, StreamId, Unlisted};
-use crate::snapshot::{Rejection, Snapshots};
+use crate::snapshot::{Rejection, Snapshot, Snapshots};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Identity, Outgoing, Output, Protocol, Stream, World};
@@ -43,7 +44,7 @@ const ENCODING_HEADER: &str = "grpc-encoding";
 const IDENTITY: &str = "identity";
 
 /// What every discovery stream has to do with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Discovery {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) proxies: Arc<Proxies>,
@@ -52,13 +53,23 @@ pub(crate) struct Discovery {
 
 /// A discovery service. Neither is the generated one: that copies each response into a buffer of its own.
 #[derive(Clone, Debug)]
-pub(crate) struct Served<const AGGREGATED: bool>(Discovery);
+pub(crate) struct Served<const AGGREGATED: bool>(Arc<Discovery>);
 
 /// The extension config discovery service.
 pub(crate) type Ecds = Served<false>;
 
 /// The aggregated discovery service.
 pub(crate) type Ads = Served<true>;
+
+/// How a stream began.
+enum Begun {
+    /// It was sent something, which it has to answer before others have its turn.
+    Answered(Admission),
+    /// There is nothing to send yet.
+    Silently,
+    /// The client went away.
+    Gone,
+}
 
 /// A stream with all it needs.
 struct Driver<S: Stream> {
@@ -70,7 +81,7 @@ struct Driver<S: Stream> {
     caller: Caller,
     /// Known after the first message.
     peer: Option<Peer>,
-    context: Discovery,
+    context: Arc<Discovery>,
     telemetry: OpenStream,
     outbound: mpsc::Sender<Word>,
     /// Gives the stream's place back when it ends.
@@ -80,7 +91,13 @@ struct Driver<S: Stream> {
 // === impl Discovery ===
 
 impl Discovery {
-    fn answer(&self, service: &str, request: Request<Body>) -> Response<Body> {
+    /// What a stream of this caller sees.
+    fn world<'a>(&'a self, snapshot: &'a Snapshot, caller: &'a Caller) -> World<'a> {
+        let names_max = self.gate.limits.names;
+        World { snapshot, history: self.proxies.as_ref(), caller, names_max }
+    }
+
+    fn answer(self: &Arc<Self>, service: &str, request: Request<Body>) -> Response<Body> {
         let served = match (service, method(service, request.uri().path())) {
             (ECDS, "StreamExtensionConfigs") => self.serve(Protocol::EcdsSotw, Sotw::new, request),
             (ECDS, "DeltaExtensionConfigs") => self.serve(Protocol::EcdsDelta, Delta::new, request),
@@ -95,7 +112,7 @@ impl Discovery {
     }
 
     fn serve<S: Stream>(
-        &self,
+        self: &Arc<Self>,
         protocol: Protocol,
         stream: fn(Protocol) -> S,
         request: Request<Body>,
@@ -108,7 +125,7 @@ impl Discovery {
         let id = self.proxies.new_stream();
         let stream = stream(protocol);
         let telemetry = OpenStream::new(self.gate.telemetry.clone(), protocol.as_str());
-        let context = self.clone();
+        let context = Arc::clone(self);
         let call = Arc::default();
         let driver = Driver {
             stream,
@@ -122,7 +139,7 @@ impl Discovery {
             outbound,
             _slot: slot,
         };
-        tokio::spawn(driver.run(messages(request.into_body())));
+        tokio::spawn(driver.run(messages(request.into_body(), self.gate.limits.request_bytes)));
         let mut response = Response::new(Body::new(Outbound::new(receiver)));
         response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
         Ok(response)
@@ -136,9 +153,9 @@ fn method<'a>(service: &str, path: &'a str) -> &'a str {
 }
 
 /// The requests in the body of a call.
-fn messages<Q: Message + Default + 'static>(body: Body) -> Streaming<Q> {
+fn messages<Q: Message + Default + 'static>(body: Body, bytes_max: usize) -> Streaming<Q> {
     let decoder = ProstCodec::<(), Q>::raw_decoder(BufferSettings::new(REQUEST_BUFFER_BYTES, YIELD_BYTES));
-    Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES))
+    Streaming::new_request(decoder, body, None, Some(bytes_max))
 }
 
 fn check_encoding(headers: &HeaderMap<HeaderValue>) -> Result<(), Status> {
@@ -153,7 +170,7 @@ fn check_encoding(headers: &HeaderMap<HeaderValue>) -> Result<(), Status> {
 // === impl Served ===
 
 impl<const AGGREGATED: bool> Served<AGGREGATED> {
-    pub(crate) fn new(discovery: Discovery) -> Self {
+    pub(crate) fn new(discovery: Arc<Discovery>) -> Self {
         Self(discovery)
     }
 }
@@ -186,66 +203,91 @@ where
 // === impl Driver ===
 
 impl<S: Stream> Driver<S> {
-    async fn run(mut self, inbound: Streaming<S::Request>) {
-        let (gate, caller) = (self.context.gate.clone(), self.caller.clone());
-        let last_word = tokio::select! {
-            last_word = self.converse(inbound) => last_word,
-            // Also while a slow reader holds up a message.
-            status = gate.closing() => Some(status),
-            status = caller.expired() => Some(gate.refuse(Reason::Expired, status)),
-        };
-        if let Some(peer) = &self.peer {
-            tracing::info!(node = %peer.identity.node, protocol = %peer.protocol, "proxy disconnected");
-            self.context.proxies.disconnect(peer, Instant::now());
-        }
-        if let Some(status) = last_word {
-            // Behind the response that was begun. A reader that does not take it in time sees the stream end without a reason.
-            let _ = timeout(SHUTDOWN_GRACE, self.outbound.send(Box::new(Err(status)))).await;
+    /// The stream's task.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would hold what it is given twice, for each of ten thousand streams"
+    )]
+    fn run(mut self, mut inbound: Streaming<S::Request>) -> impl Future<Output = ()> + Send {
+        async move {
+            let (context, caller) = (self.context.clone(), self.caller.clone());
+            let last_word = tokio::select! {
+                ended = self.converse(&mut inbound) => ended.err(),
+                // Also while a slow reader holds up a message.
+                status = context.gate.closing() => Some(status),
+                status = caller.expired() => Some(context.gate.refuse(Reason::Expired, status)),
+            };
+            if let Some(peer) = &self.peer {
+                tracing::info!(node = %peer.identity.node, protocol = %peer.protocol, "proxy disconnected");
+                self.context.proxies.disconnect(peer, Instant::now());
+            }
+            if let Some(status) = last_word {
+                // Behind the response that was begun. A reader that does not take it in time sees the stream end without a reason.
+                let _ = timeout(SHUTDOWN_GRACE, self.outbound.send(Box::new(Err(status)))).await;
+            }
         }
     }
 
-    /// Goes on until one side ends the stream. The status is what the client is told, if it is us.
-    async fn converse(&mut self, mut inbound: Streaming<S::Request>) -> Option<Status> {
+    /// Goes on until one side ends the stream. The error is what the client is told, if it is us.
+    async fn converse(&mut self, inbound: &mut Streaming<S::Request>) -> Result<(), Status> {
         let (mut bell, call) = (self.context.snapshots.bell(), self.call.clone());
-        let (mut admission, mut was_sent) = (None, false);
+        let mut listener = Listener::new(&self.context.gate);
+        // Boxed: what only the beginning needs is given back, of ten thousand streams.
+        let mut admission = match Box::pin(self.begin(&mut listener, inbound)).await? {
+            Begun::Gone => return Ok(()),
+            Begun::Answered(admission) => Some(admission),
+            Begun::Silently => None,
+        };
         loop {
             let output = tokio::select! {
-                // What cannot be read, as a message over the limit, is told to the client: an end without a reason looks like
-                // one in peace.
-                request = inbound.message() => {
+                request = listener.next(inbound, &self.context.gate) => {
                     // Whatever a client says behind its first message makes room for another one.
-                    admission = if self.peer.is_none() { self.context.gate.admit().await } else { None };
-                    match request {
-                        Ok(request) => self.hear(request?),
-                        Err(status) => Err(self.misread(status)),
-                    }
+                    admission = None;
+                    let Some(request) = request.map_err(|status| self.misread(status))? else { return Ok(()) };
+                    self.hear(request)?
                 }
                 () = Admission::is_over(admission.as_ref()) => {
                     admission = None;
                     continue;
                 }
-                Ok(()) = bell.changed() => Ok(self.look()),
-                () = call.notified() => Ok(self.look()),
-                () = self.outbound.closed() => return None,
+                Ok(()) = bell.changed() => self.look(),
+                () = call.notified() => self.look(),
+                () = self.outbound.closed() => return Ok(()),
             };
-            let outgoing = match output.and_then(|output| self.record(output)) {
-                Ok(outgoing) => outgoing,
-                Err(status) => return Some(status),
-            };
-            // One that is sent nothing has nothing to answer.
-            admission.take_if(|_| outgoing.is_none() && !was_sent);
-            was_sent |= outgoing.is_some();
-            if let Some(Outgoing { message, resource, version }) = outgoing {
-                let queued = self.telemetry.made(message, Instant::now());
-                self.outbound.send(Box::new(Ok(queued))).await.ok()?;
-                if let Some(peer) = &self.peer {
-                    self.context.proxies.sent(peer, &resource, version.revision);
-                }
-            }
+            self.say(output).await?;
         }
     }
 
-    /// Counts what cannot be read. A connection that broke is no such thing.
+    /// Hears the first message, and answers it when it is its turn.
+    async fn begin(
+        &mut self,
+        listener: &mut Listener,
+        inbound: &mut Streaming<S::Request>,
+    ) -> Result<Begun, Status> {
+        let first = tokio::select! {
+            first = listener.first(inbound, &self.context.gate) => first,
+            () = self.outbound.closed() => return Ok(Begun::Gone),
+        };
+        let Some(first) = first.map_err(|status| self.misread(status))? else { return Ok(Begun::Gone) };
+        let Some(admission) = self.context.gate.admit().await else { return Ok(Begun::Gone) };
+        let output = self.hear(first)?;
+        // One that is sent nothing has nothing to answer.
+        Ok(if self.say(output).await? { Begun::Answered(admission) } else { Begun::Silently })
+    }
+
+    /// Records what happened, and sends what there is to send. Whether there was: a client that is gone is noticed later.
+    async fn say(&mut self, output: Output) -> Result<bool, Status> {
+        let Some(Outgoing { message, resource, version }) = self.record(output)? else { return Ok(false) };
+        let queued = self.telemetry.made(message, Instant::now());
+        let sent = self.outbound.send(Box::new(Ok(queued))).await;
+        if let (Ok(()), Some(peer)) = (sent, &self.peer) {
+            self.context.proxies.sent(peer, &resource, version.revision);
+        }
+        Ok(true)
+    }
+
+    /// Counts what cannot be read, as a message over the limit: the client is told, because an end without a reason looks like one in
+    /// peace. A connection that broke is no such thing.
     fn misread(&self, status: Status) -> Status {
         if matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented) {
             self.context.gate.telemetry.refused(Reason::Unreadable);
@@ -257,13 +299,13 @@ impl<S: Stream> Driver<S> {
         self.telemetry.heard();
         self.volunteer(&request);
         let snapshot = self.context.snapshots.current();
-        let world =
-            World { snapshot: &snapshot, history: self.context.proxies.as_ref(), caller: &self.caller };
-        let output = self.stream.on_request(request, &world).map_err(|refusal| {
-            tracing::warn!(protocol = %self.protocol, %refusal, "stream refused");
-            self.context.gate.telemetry.refused(Reason::Malformed);
-            Status::invalid_argument(refusal.to_string())
-        })?;
+        let output = self.stream.on_request(request, &self.context.world(&snapshot, &self.caller)).map_err(
+            |refusal| {
+                tracing::warn!(protocol = %self.protocol, %refusal, "stream refused");
+                self.context.gate.telemetry.refused(Reason::Malformed);
+                Status::invalid_argument(refusal.to_string())
+            },
+        )?;
         self.meet();
         Ok(output)
     }
@@ -295,9 +337,7 @@ impl<S: Stream> Driver<S> {
 
     fn look(&mut self) -> Output {
         let snapshot = self.context.snapshots.current();
-        let world =
-            World { snapshot: &snapshot, history: self.context.proxies.as_ref(), caller: &self.caller };
-        self.stream.on_snapshot(&world)
+        self.stream.on_snapshot(&self.context.world(&snapshot, &self.caller))
     }
 
     fn warn_of_denied(&self, events: &[Event]) {
@@ -317,7 +357,7 @@ impl<S: Stream> Driver<S> {
             take_rejections(&self.context.snapshots, &self.context.proxies, peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, now);
             recorded.map_err(|unlisted| match unlisted {
-                Unlisted::Full => self
+                Unlisted::Full(_) => self
                     .context
                     .gate
                     .refuse(Reason::TooManyProxies, Status::resource_exhausted(unlisted.to_string())),

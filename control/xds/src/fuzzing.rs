@@ -13,7 +13,7 @@ use prost::Message as _;
 
 use crate::caller::Caller;
 use crate::fuzzing::play::Play;
-use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES};
+use crate::limits::{Limits, MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use crate::metrics_service;
 use crate::proxies::Proxies;
 use crate::stream::delta::Delta;
@@ -55,7 +55,8 @@ pub fn fuzz_requests(bytes: &[u8]) {
 fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
     let play = Play::new(0);
     let snapshot = play.snapshots.current();
-    let world = World { snapshot: &snapshot, history: &play.proxies, caller: &Caller::default() };
+    let names_max = Limits::DEFAULT.names;
+    let world = World { snapshot: &snapshot, history: &play.proxies, caller: &Caller::default(), names_max };
     let mut names = 0;
     while let Some(message) = tape.message() {
         let Ok(request) = S::Request::decode(message) else { return };
@@ -72,12 +73,12 @@ fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
                 Event::Denied { .. } => unreachable!("everybody may see everything"),
             }
         }
-        assert!((0..=MAX_NAMES).contains(&names), "{names} names on one stream");
+        assert!((0..=Limits::DEFAULT.names).contains(&names), "{names} names on one stream");
     }
 }
 
 fn report(mut tape: Tape<'_>) {
-    let proxies = Proxies::new(std::sync::Arc::default());
+    let proxies = Proxies::new(Limits::DEFAULT.proxies, std::sync::Arc::default());
     while let Some(message) = tape.message() {
         let Ok(message) = StreamMetricsMessage::decode(message) else { return };
         let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::limits::{FIRST_PATIENCE, MAX_FIRST_RESPONSES, MAX_STREAMS};
+use crate::limits::{FIRST_PATIENCE, Limits, MAX_FIRST_RESPONSES};
 use crate::telemetry::{Reason, Telemetry};
 
 /// How far the server is on its way to its end. It never goes back.
@@ -28,6 +28,7 @@ pub(crate) struct Gate {
     places: Arc<Semaphore>,
     firsts: Arc<Semaphore>,
     phase: Arc<watch::Sender<Phase>>,
+    pub(crate) limits: Limits,
     pub(crate) telemetry: Arc<Telemetry>,
 }
 
@@ -53,11 +54,11 @@ impl Admission {
 // === impl Gate ===
 
 impl Gate {
-    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
+    pub(crate) fn new(limits: Limits, telemetry: Arc<Telemetry>) -> Self {
         let phase = Arc::new(watch::Sender::new(Phase::Serving));
         let [places, firsts] =
-            [MAX_STREAMS, MAX_FIRST_RESPONSES].map(|places| Arc::new(Semaphore::new(places)));
-        Self { places, firsts, phase, telemetry }
+            [limits.streams, MAX_FIRST_RESPONSES].map(|places| Arc::new(Semaphore::new(places)));
+        Self { places, firsts, phase, limits, telemetry }
     }
 
     /// Takes a place, which is free again when the permit is dropped.
@@ -68,7 +69,8 @@ impl Gate {
         }
         self.places.clone().try_acquire_owned().map_err(|_| {
             self.telemetry.refused(Reason::TooManyStreams);
-            Status::resource_exhausted(format!("{MAX_STREAMS} streams are open, which is the limit"))
+            let limit = self.limits.streams;
+            Status::resource_exhausted(format!("{limit} streams are open, which is the limit"))
         })
     }
 
@@ -116,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_phase_is_never_taken_back() {
-        let gate = Gate::new(Arc::default());
+        let gate = Gate::new(Limits::DEFAULT, Arc::default());
         let place = gate.enter().unwrap();
         gate.go_on(Phase::Leaving);
         gate.go_on(Phase::Draining);

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod gate;
 mod health;
 pub mod limits;
+mod listener;
 mod metrics_service;
 mod outbound;
 mod pieces;

@@ -2,6 +2,56 @@
 
 use std::time::Duration;
 
+/// The limits that whoever runs the server may choose. Their defaults serve ten thousand proxies and keep bad ones harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once. One more is closed as soon as it comes: an Envoy has one.
+    pub connections: usize,
+    /// Streams served at once, over all connections. One more is refused with `RESOURCE_EXHAUSTED`.
+    pub streams: usize,
+    /// Streams on one HTTP/2 connection. One more waits in its client.
+    pub streams_per_connection: u32,
+    /// Entries (a proxy with one resource) in the table, connected or not. At the limit the entry that has been disconnected longest
+    /// gives way; when every entry is connected the newcomer is refused.
+    pub proxies: usize,
+    /// Names that one stream may subscribe to. Envoy asks for one name per filter, and one filter per tenant is usual.
+    pub names: usize,
+    /// Bytes of one discovery request. The longest honest one is a delta reconnect that lists every name it holds.
+    pub request_bytes: usize,
+    /// Bytes of one metrics report. Envoy sends all its statistics in one message, so this is wider than a request; a proxy with more
+    /// statistics sets `batch_size` or a stats matcher.
+    pub metrics_bytes: usize,
+    /// Messages that one stream may send in a second, for long. An honest proxy answers what it is sent, and that is a few at most.
+    pub messages_per_second: u32,
+}
+
+impl Limits {
+    /// What is so unless it is chosen otherwise.
+    pub const DEFAULT: Self = Self {
+        connections: 20_000,
+        streams: 20_000,
+        streams_per_connection: 1024,
+        proxies: 20_000,
+        names: 64,
+        request_bytes: 4 << 20,
+        metrics_bytes: 16 << 20,
+        messages_per_second: 100,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How many seconds' worth of messages a stream may send at once. An aggregated stream begins with one for each type and cluster
+/// that the proxy has.
+pub const MESSAGES_BURST_SECONDS: u32 = 10;
+
+/// How long a stream may take to say who it is. Envoy says it as soon as the stream is open.
+pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Bytes of one tenant's rule set. Envoy itself has no limit; 16 MiB is applied in about 0.4 s and costs the proxy some 50 MiB per
 /// worker for good, since wasm memory never shrinks.
 pub const MAX_RULES_BYTES: usize = 16 << 20;
@@ -12,18 +62,8 @@ pub const MAX_TENANTS: usize = 4096;
 /// Bytes of a tenant's name, so that the resource name stays readable in Envoy's statistics.
 pub const MAX_TENANT_BYTES: usize = 128;
 
-/// Bytes of one discovery request. The longest honest one is a delta reconnect that lists every name it holds.
-pub const MAX_REQUEST_BYTES: usize = 4 << 20;
-
-/// Bytes of one metrics report. Envoy sends all its statistics in one message, so this is wider than a request; a proxy with more
-/// statistics sets `batch_size` or a stats matcher.
-pub const MAX_METRICS_BYTES: usize = 16 << 20;
-
 /// Bytes of `node.id` and of `node.cluster`, which are kept per proxy and shown to people.
 pub const MAX_NODE_BYTES: usize = 256;
-
-/// Names that one stream may subscribe to. Envoy asks for one name per filter, and one filter per tenant is usual.
-pub const MAX_NAMES: usize = 64;
 
 /// Bytes of a resource name that a proxy asks for.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -64,15 +104,8 @@ pub const TRIAL_REST: u32 = 4;
 /// Bytes kept of the reason that a proxy gives for a rejection. The rest is cut off.
 pub const MAX_ERROR_BYTES: usize = 1024;
 
-/// Entries (a proxy with one resource) in the table, connected or not. At the limit the entry that has been disconnected longest
-/// gives way; when every entry is connected the newcomer is refused.
-pub const MAX_PROXIES: usize = 20_000;
-
 /// How long a disconnected proxy stays in the table, so that a restart of proxy or network is seen as such.
 pub const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-/// Streams served at once, over all connections. One more is refused with `RESOURCE_EXHAUSTED`.
-pub const MAX_STREAMS: usize = 20_000;
 
 /// First responses that are under way at once. Of ten thousand proxies that come back in the same moment the others wait for their turn:
 /// enough to keep two cores busy, and too few to make memory or the answers of those that are served suffer.
@@ -80,9 +113,6 @@ pub const MAX_FIRST_RESPONSES: usize = 256;
 
 /// How long the answer to a first response is waited for before another stream has its turn.
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Streams on one HTTP/2 connection.
-pub const MAX_STREAMS_PER_CONNECTION: u32 = 1024;
 
 /// Messages that wait for a slow reader. One is enough: the next is made from the newest snapshot when there is room.
 pub const MAX_QUEUED: usize = 1;
@@ -98,9 +128,6 @@ pub const GOAWAY_LEAD: Duration = Duration::from_millis(100);
 
 /// How long the last responses and the ends of streams may take to be read when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-
-/// Connections at once. One more is closed as soon as it comes: an Envoy has one, so this is as many as there may be streams.
-pub const MAX_CONNECTIONS: usize = 20_000;
 
 /// TLS handshakes at once, each of which costs some 50 KiB and a millisecond. Newcomers wait in the system's queue.
 pub const MAX_HANDSHAKES: usize = 1024;

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
 use crate::gate::Gate;
+use crate::listener::Listener;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::snapshot::Snapshots;
 use crate::spiffe::SpiffeId;
@@ -44,28 +45,37 @@ impl MetricsService for Metrics {
         let _slot = self.gate.enter()?;
         let telemetry = OpenStream::new(self.gate.telemetry.clone(), METRICS);
         let mut inbound = request.into_inner();
-        let mut node = None;
-        loop {
-            let message = tokio::select! {
-                message = inbound.message() => message?,
-                status = self.gate.closing() => return Err(status),
-                status = caller.expired() => return Err(self.gate.refuse(Reason::Expired, status)),
-            };
-            let Some(message) = message else { return Ok(Response::new(StreamMetricsResponse {})) };
-            telemetry.heard();
-            let node = match &node {
-                Some(node) => node,
-                None => node.insert(self.identity(&message)?.node),
-            };
-            let report = read(&message.envoy_metrics);
-            if report != FilterReport::default() {
-                self.take(node, caller.id(), report);
-            }
+        tokio::select! {
+            ended = self.hear(&mut inbound, &caller, &telemetry) => ended.map(|()| Response::new(StreamMetricsResponse {})),
+            status = self.gate.closing() => Err(status),
+            status = caller.expired() => Err(self.gate.refuse(Reason::Expired, status)),
         }
     }
 }
 
 impl Metrics {
+    /// Takes in one report after another, until the client ends the stream.
+    async fn hear(
+        &self,
+        inbound: &mut Streaming<StreamMetricsMessage>,
+        caller: &Caller,
+        telemetry: &OpenStream,
+    ) -> Result<(), Status> {
+        let mut listener = Listener::new(&self.gate);
+        let mut message = Box::pin(listener.first(inbound, &self.gate)).await?;
+        let Some(first) = &message else { return Ok(()) };
+        let Identity { node, .. } = self.identity(first)?;
+        while let Some(report) = message {
+            telemetry.heard();
+            let report = read(&report.envoy_metrics);
+            if report != FilterReport::default() {
+                self.take(&node, caller.id(), report);
+            }
+            message = listener.next(inbound, &self.gate).await?;
+        }
+        Ok(())
+    }
+
     /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
     fn take(&self, node: &str, spiffe: Option<&SpiffeId>, report: FilterReport) {
         let unreadable = self.proxies.report(node, spiffe, report, Instant::now());

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::canary::{Candidate, Group};
-use crate::limits::MAX_PROXIES;
 use crate::snapshot::{Fleet, Snapshot};
 use crate::spiffe::SpiffeId;
 use crate::stream::{Event, History, Identity, Protocol};
@@ -108,8 +107,8 @@ pub(crate) struct Peer {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Unlisted {
     /// Every entry is connected, and there is no room for another.
-    #[error("{MAX_PROXIES} proxies are connected, which is the limit; connect this one to another daemon")]
-    Full,
+    #[error("{0} proxies are connected, which is the limit; connect this one to another daemon")]
+    Full(usize),
     /// Else whoever has a certificate of the tenant could speak for the proxies of others.
     #[error("node {node:?} is connected under another certificate; give each proxy a node.id of its own")]
     Taken { node: String },
@@ -126,8 +125,9 @@ pub(crate) struct Proxies {
 // === impl Proxies ===
 
 impl Proxies {
-    pub(crate) fn new(telemetry: Arc<Telemetry>) -> Self {
-        let table = Mutex::new(Table::new(telemetry));
+    /// A table of at most so many entries.
+    pub(crate) fn new(limit: usize, telemetry: Arc<Telemetry>) -> Self {
+        let table = Mutex::new(Table::new(limit, telemetry));
         Self { table, streams: AtomicU64::new(1), changes: watch::Sender::new(0) }
     }
 
@@ -222,7 +222,11 @@ impl Proxies {
                 entry.down_since().is_some_and(|since| now.saturating_duration_since(since) >= gone);
             *entry.tenant == *tenant && !is_gone
         };
-        self.table().iter().flat_map(|(_, by_resource)| by_resource.values()).filter(counts).count()
+        self.table()
+            .iter()
+            .flat_map(|(_, by_resource)| by_resource.values().map(AsRef::as_ref))
+            .filter(counts)
+            .count()
     }
 
     fn ring_if(&self, changed: bool) {

@@ -17,8 +17,8 @@ use crate::ecds::FilterSettings;
 use crate::gate::{Gate, Phase};
 use crate::health;
 use crate::limits::{
-    GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_METRICS_BYTES, MAX_STREAMS_PER_CONNECTION,
-    SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_REST, TRIAL_TICK,
+    GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_REST,
+    TRIAL_TICK,
 };
 use crate::metrics_service::Metrics;
 use crate::proxies::{Proxies, ProxyStatus};
@@ -50,11 +50,11 @@ pub struct ServeError(#[from] tonic::transport::Error);
 
 impl Xds {
     /// A server with nothing published. What it publishes, a `share` of the proxies tries first.
-    pub fn new(settings: FilterSettings, share: CanaryShare) -> Self {
+    pub fn new(settings: FilterSettings, share: CanaryShare, limits: Limits) -> Self {
         let telemetry = Arc::<Telemetry>::default();
-        let proxies = Arc::new(Proxies::new(telemetry.clone()));
+        let proxies = Arc::new(Proxies::new(limits.proxies, telemetry.clone()));
         let snapshots = Arc::new(Snapshots::new(settings, share));
-        Self { snapshots, proxies, gate: Gate::new(telemetry), tls: None }
+        Self { snapshots, proxies, gate: Gate::new(limits, telemetry), tls: None }
     }
 
     /// Has every client show a certificate, which says what it may be served. Call it before [`Xds::serve`].
@@ -195,11 +195,11 @@ impl Xds {
     }
 
     fn router(&self) -> Router {
-        let discovery = Discovery {
+        let discovery = Arc::new(Discovery {
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
             gate: self.gate.clone(),
-        };
+        });
         let metrics = MetricsServiceServer::new(Metrics {
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
@@ -208,10 +208,10 @@ impl Xds {
         Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .max_concurrent_streams(self.gate.limits.streams_per_connection)
             .add_service(Ecds::new(discovery.clone()))
             .add_service(Ads::new(discovery))
-            .add_service(metrics.max_decoding_message_size(MAX_METRICS_BYTES))
+            .add_service(metrics.max_decoding_message_size(self.gate.limits.metrics_bytes))
     }
 }
 

@@ -29,7 +29,7 @@ use prost::Message;
 
 use crate::caller::Caller;
 use crate::ecds;
-use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES, MAX_REJECTED};
+use crate::limits::{MAX_ERROR_BYTES, MAX_NAME_BYTES, MAX_NODE_BYTES, MAX_REJECTED};
 use crate::resource::Resource;
 use crate::snapshot::Snapshot;
 use crate::version::{Version, marked};
@@ -98,8 +98,8 @@ pub(crate) enum Refusal {
     NoType,
     #[error("type_url {0:?} is not served here; ask for envoy.config.core.v3.TypedExtensionConfig")]
     WrongType(String),
-    #[error("the stream subscribes to more than {MAX_NAMES} names; open another stream")]
-    TooManyNames,
+    #[error("the stream subscribes to more than {0} names; open another stream")]
+    TooManyNames(usize),
     #[error("a resource name is {0} bytes, the limit is {MAX_NAME_BYTES}; shorten the tenant")]
     NameTooLong(usize),
 }
@@ -115,6 +115,8 @@ pub(crate) struct World<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) history: &'a dyn History,
     pub(crate) caller: &'a Caller,
+    /// How many names a stream may subscribe to.
+    pub(crate) names_max: usize,
 }
 
 /// A stream of either flavour.
@@ -325,7 +327,9 @@ impl Subscriptions {
                 known.insert(held);
                 return Ok(());
             }
-            Entry::Vacant(_) if count >= MAX_NAMES => return Err(Refusal::TooManyNames),
+            Entry::Vacant(_) if count >= world.names_max => {
+                return Err(Refusal::TooManyNames(world.names_max));
+            }
             Entry::Vacant(place) => place.insert(held),
         };
         if !may_see {

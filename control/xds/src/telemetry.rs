@@ -99,12 +99,16 @@ pub(crate) enum Reason {
     Expired,
     /// Another certificate is connected under its node.
     Taken,
+    /// It did not say who it is in time.
+    Silent,
+    /// It sends more than anybody has to say.
+    Flood,
 }
 
 // === impl Reason ===
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::TooManyStreams,
         Self::TooManyProxies,
         Self::Malformed,
@@ -113,6 +117,8 @@ impl Reason {
         Self::Draining,
         Self::Expired,
         Self::Taken,
+        Self::Silent,
+        Self::Flood,
     ];
 
     const fn label(self) -> &'static str {
@@ -125,6 +131,8 @@ impl Reason {
             Self::Draining => "draining",
             Self::Expired => "expired",
             Self::Taken => "node-taken",
+            Self::Silent => "no-first-message",
+            Self::Flood => "too-many-messages",
         }
     }
 }

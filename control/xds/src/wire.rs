@@ -1,12 +1,15 @@
 //! A discovery response as it travels: a few bytes of its own around the resource, whose rules all streams share.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::ecds;
-use crate::pieces::{Pieces, text};
+use crate::pieces::{Pieces, start, text};
 use crate::resource::Resource;
 
-/// Bytes before each gRPC message: whether it is compressed, and its length.
+/// What each gRPC message begins with: whether it is compressed. Its length follows.
+const NOT_COMPRESSED: &[u8] = &[0];
+/// Bytes of both.
+#[cfg(test)]
 const PREFIX_BYTES: usize = 5;
 
 /// The field of the version in both responses, and in a delta resource.
@@ -20,49 +23,63 @@ const TYPE_URL: u32 = 4;
 /// The field of the nonce in both responses.
 const NONCE: u32 = 5;
 
-/// One gRPC message: its prefix, and what it says.
+/// One gRPC message, in the pieces in which it is handed to the socket.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame(Pieces);
+pub(crate) struct Frame {
+    /// The prefix, and all that comes before the resource.
+    head: Bytes,
+    /// The resource, shared by every stream.
+    resource: Pieces,
+    /// All that comes after the resource.
+    tail: Bytes,
+}
 
 // === impl Frame ===
 
 impl Frame {
     /// A `DiscoveryResponse` with this resource.
     pub(crate) fn sotw(version_info: &String, nonce: &String, resource: &Resource) -> Self {
-        Self::response(version_info, nonce, &resource.body)
+        let bytes = resource.body.len();
+        let head = [text(VERSION, version_info), start(RESOURCE, bytes)].concat();
+        Self::new(&head, resource, &[], nonce)
     }
 
     /// A `DeltaDiscoveryResponse` with this resource, under a version of the stream's choice.
     pub(crate) fn delta(version: &String, nonce: &String, resource: &Resource) -> Self {
-        let named = resource.body.within(&text(VERSION, version), RESOURCE, &text(NAME, &resource.name));
-        Self::response(&resource.version.to_string(), nonce, &named)
+        let bytes = resource.body.len();
+        let inner = [text(VERSION, version), start(RESOURCE, bytes)].concat();
+        let name = text(NAME, &resource.name);
+        let whole = start(RESOURCE, inner.len() + bytes + name.len());
+        let head = [text(VERSION, &resource.version.to_string()), whole, inner].concat();
+        Self::new(&head, resource, &name, nonce)
     }
 
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.head.len() + self.resource.len() + self.tail.len()
     }
 
     /// The pieces in the order of the wire.
-    pub(crate) fn pieces(self) -> [Bytes; 3] {
-        [self.0.head, self.0.rules, self.0.tail]
+    pub(crate) fn pieces(self) -> [Bytes; 5] {
+        let Pieces { head, rules, tail } = self.resource;
+        [self.head, head, rules, tail, self.tail]
     }
 
-    fn response(version: &String, nonce: &String, resource: &Pieces) -> Self {
-        let after = [text(TYPE_URL, &ecds::type_url()), text(NONCE, nonce)].concat();
-        let message = resource.within(&text(VERSION, version), RESOURCE, &after);
-        let mut head = BytesMut::with_capacity(PREFIX_BYTES + message.head.len());
-        head.put_u8(0);
+    fn new(head: &[u8], resource: &Resource, tail: &[u8], nonce: &String) -> Self {
+        let resource = resource.body.clone();
+        let tail = [tail, &text(TYPE_URL, &ecds::type_url()), &text(NONCE, nonce)].concat();
+        let length = head.len() + resource.len() + tail.len();
         // A resource is at most some bytes over `MAX_RULES_BYTES`, so its length has room here.
-        head.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-        head.put_slice(&message.head);
-        Self(Pieces { head: head.freeze(), ..message })
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        let head = [NOT_COMPRESSED, &length, head].concat();
+        Self { head: head.into(), resource, tail: tail.into() }
     }
 
     /// A message of any bytes.
     #[cfg(test)]
     pub(crate) fn of(bytes: &'static [u8]) -> Self {
-        Self(Pieces::new(Bytes::from_static(bytes)))
+        let resource = Pieces::new(Bytes::from_static(bytes));
+        Self { head: Bytes::new(), resource, tail: Bytes::new() }
     }
 
     /// What a client reads.
@@ -153,6 +170,6 @@ mod tests {
         let resource = snapshots.current().wanted("graylane.v1.a").unwrap().clone();
         let nonce = "1".to_owned();
         let frames = [Frame::delta(&nonce, &nonce, &resource), Frame::sotw(&nonce, &nonce, &resource)];
-        assert!(frames.iter().all(|frame| frame.0.rules.as_ptr() == rules.as_ptr()));
+        assert!(frames.iter().all(|frame| frame.resource.rules.as_ptr() == rules.as_ptr()));
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_client::ExtensionConfigDiscoveryServiceClient;
+use graylane_xds::limits::Limits;
 use graylane_xds::{CanaryShare, FilterSettings, Publication, Xds};
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt as _;
@@ -25,7 +26,7 @@ const WINDOW_BYTES: u32 = 65_535;
 async fn a_large_rule_set_is_in_memory_once() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL);
+    let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL, Limits::DEFAULT);
     let serving = tokio::spawn(xds.clone().serve(listener, std::future::pending()));
     let rules = Bytes::from(vec![b'x'; RULES_BYTES]);
     let publication =

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 
-use crate::limits::{MAX_ERROR_BYTES, MAX_NAMES, MAX_REJECTED};
+use crate::limits::{Limits, MAX_ERROR_BYTES, MAX_REJECTED};
 use crate::proxies::{Peer, StreamId};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
@@ -292,7 +292,7 @@ impl Client {
             verdict.iter().map(|(received, no)| (&received.name, received.version, *no)).collect();
         assert_eq!(verdicts, expected, "what the proxy answered");
         assert_eq!(self.told, self.names, "what is subscribed");
-        assert!(self.names.len() <= MAX_NAMES);
+        assert!(self.names.len() <= Limits::DEFAULT.names);
     }
 
     fn check_outgoing(&mut self, outgoing: Option<&Outgoing>) {
@@ -329,7 +329,7 @@ impl Client {
             Refusal::NoNode | Refusal::OddNode(_) | Refusal::NodeTooLong { .. } => self.identity().is_none(),
             Refusal::NoType => request.type_url.is_empty(),
             Refusal::WrongType(_) => request.type_url != crate::ecds::type_url(),
-            Refusal::TooManyNames => request.names.len() + self.names.len() > MAX_NAMES,
+            Refusal::TooManyNames(limit) => request.names.len() + self.names.len() > *limit,
             Refusal::NameTooLong(bytes) => request.names.iter().any(|name| name.len() == *bytes),
         };
         assert!(is_right, "{refusal}");

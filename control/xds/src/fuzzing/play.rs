@@ -15,7 +15,7 @@ use crate::caller::Caller;
 use crate::canary::CanaryShare;
 use crate::discovery::take_rejections;
 use crate::ecds::{self, FilterSettings};
-use crate::limits::{CANARY_PATIENCE, MAX_NAME_BYTES, MAX_NAMES};
+use crate::limits::{CANARY_PATIENCE, Limits, MAX_NAME_BYTES};
 use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::resource::Publication;
 use crate::snapshot::{Offer, Rejection, Snapshots};
@@ -57,7 +57,7 @@ impl Play {
     /// Two tenants are published, and nobody is there.
     pub(super) fn new(share: u8) -> Self {
         let share = CanaryShare::new(u16::from(share % 4) * 3_333 + 1).unwrap_or(CanaryShare::ALL);
-        let proxies = Proxies::new(Arc::default());
+        let proxies = Proxies::new(Limits::DEFAULT.proxies, Arc::default());
         let client = |(at, node): (usize, &&str)| {
             let protocol = PROTOCOLS.get(at).copied().unwrap_or(Protocol::AdsDelta);
             Client::new((*node).to_owned(), protocol, proxies.new_stream())
@@ -297,7 +297,9 @@ impl Play {
     /// Lets a client do something in the world of now, and takes what comes of it as the server does.
     fn with(&mut self, at: usize, act: impl FnOnce(&mut Client, &World<'_>) -> Output) {
         let snapshot = self.snapshots.current();
-        let world = World { snapshot: &snapshot, history: &self.proxies, caller: &Caller::default() };
+        let names_max = Limits::DEFAULT.names;
+        let world =
+            World { snapshot: &snapshot, history: &self.proxies, caller: &Caller::default(), names_max };
         let Some(client) = self.clients.get_mut(at).filter(|client| !client.is_over) else { return };
         let Output { events, outgoing } = act(client, &world);
         let Some(peer) = client.peer() else { return };
@@ -368,7 +370,7 @@ fn named(bits: u8) -> Vec<String> {
         names.into_iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, name)| name).collect();
     match bits {
         0xC0 => names.push("n".repeat(MAX_NAME_BYTES + 1)),
-        0xC1 => names.extend((0..=MAX_NAMES).map(|at| format!("x{at}"))),
+        0xC1 => names.extend((0..=Limits::DEFAULT.names).map(|at| format!("x{at}"))),
         0xC2 => names.extend(named(3)),
         _ => {}
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::{FilterReport, Nack, Peer, StreamId, Unlisted, Unreadable, is_sole};
 use crate::canary::Candidate;
 use crate::ecds;
-use crate::limits::{FORGET_AFTER, MAX_PROXIES, REPORT_FRESH, REPORT_GRACE};
+use crate::limits::{FORGET_AFTER, REPORT_FRESH, REPORT_GRACE};
 use crate::spiffe::SpiffeId;
 use crate::stream::{Event, Protocol};
 use crate::telemetry::Telemetry;
@@ -20,6 +20,8 @@ use crate::version::Version;
 pub(super) struct Table {
     by_node: BTreeMap<Arc<str>, ByResource>,
     entries: usize,
+    /// How many entries there may be.
+    limit: usize,
     /// Names of resources, tenants and clusters, each once. What nobody has any more goes when entries are forgotten.
     names: BTreeSet<Arc<str>>,
     /// When entries were forgotten last.
@@ -28,7 +30,8 @@ pub(super) struct Table {
 }
 
 /// What is known of one node. Names are shared with those who read the table: a look at ten thousand proxies copies none.
-pub(super) type ByResource = BTreeMap<Arc<str>, Entry>;
+/// Boxed, because a map keeps room for eleven entries, and most proxies have one.
+pub(super) type ByResource = BTreeMap<Arc<str>, Box<Entry>>;
 
 /// One proxy with one resource.
 #[derive(Debug)]
@@ -73,9 +76,9 @@ pub(super) enum Link {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new(telemetry: Arc<Telemetry>) -> Self {
+    pub(super) fn new(limit: usize, telemetry: Arc<Telemetry>) -> Self {
         let (by_node, names) = (BTreeMap::new(), BTreeSet::new());
-        Self { by_node, entries: 0, names, forgotten: Instant::now(), telemetry }
+        Self { by_node, entries: 0, limit, names, forgotten: Instant::now(), telemetry }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &ByResource)> {
@@ -91,7 +94,7 @@ impl Table {
     }
 
     pub(super) fn get(&self, node: &str, resource: &str) -> Option<&Entry> {
-        self.by_node.get(node)?.get(resource)
+        self.by_node.get(node)?.get(resource).map(AsRef::as_ref)
     }
 
     /// True if watchers want to know.
@@ -129,7 +132,7 @@ impl Table {
         let by_resource = self.by_node.entry(node.into()).or_default();
         let tenant = one(&mut self.names, ecds::tenant_of(&resource));
         let resource = one(&mut self.names, &resource);
-        let entry = by_resource.entry(resource).or_insert_with(|| Entry::new(peer, tenant, now));
+        let entry = by_resource.entry(resource).or_insert_with(|| Box::new(Entry::new(peer, tenant, now)));
         if let (true, Link::Up { stream, .. }) = (known, &entry.link)
             && *stream != peer.stream
         {
@@ -140,7 +143,7 @@ impl Table {
         }
         if entry.spiffe != peer.spiffe {
             // What another one did under this name says nothing of it.
-            *entry = Entry::new(peer, entry.tenant.clone(), now);
+            **entry = Entry::new(peer, entry.tenant.clone(), now);
         }
         entry.cluster = one(&mut self.names, &peer.identity.cluster);
         entry.protocol = peer.protocol;
@@ -150,11 +153,11 @@ impl Table {
 
     /// Makes sure that one more entry fits.
     fn make_room(&mut self, now: Instant) -> Result<(), Unlisted> {
-        if self.entries < MAX_PROXIES {
+        if self.entries < self.limit {
             return Ok(());
         }
         self.forget(now);
-        if self.entries < MAX_PROXIES {
+        if self.entries < self.limit {
             return Ok(());
         }
         let down = self.by_node.iter().flat_map(|(node, by_resource)| {
@@ -162,7 +165,7 @@ impl Table {
                 .iter()
                 .filter_map(move |(resource, entry)| Some((entry.down_since()?, node, resource)))
         });
-        let (_, node, resource) = down.min().ok_or(Unlisted::Full)?;
+        let (_, node, resource) = down.min().ok_or(Unlisted::Full(self.limit))?;
         let (node, resource) = (node.clone(), resource.clone());
         self.delete(&node, &resource);
         Ok(())
@@ -254,8 +257,8 @@ impl Table {
 
     pub(super) fn entries_of(&mut self, peer: &Peer) -> impl Iterator<Item = &mut Entry> {
         let by_resource = self.by_node.get_mut(peer.identity.node.as_str());
-        let entries = by_resource.into_iter().flat_map(BTreeMap::values_mut);
-        entries.filter(|entry| entry.is_on(peer.stream))
+        let entries = by_resource.into_iter().flat_map(BTreeMap::values_mut).map(AsMut::as_mut);
+        entries.filter(|entry: &&mut Entry| entry.is_on(peer.stream))
     }
 }
 

@@ -12,6 +12,9 @@ use crate::version::Version;
 
 const A: &str = "graylane.v1.a";
 
+/// How many entries the table may have.
+const LIMIT: usize = 100;
+
 /// A table with its clock and one tenant at revision 2.
 struct Bench {
     proxies: Proxies,
@@ -33,7 +36,7 @@ impl Bench {
             rules: rules.clone(),
         });
         snapshots.publish(&publications).unwrap();
-        Self { proxies: Proxies::new(Arc::default()), snapshots, start: Instant::now() }
+        Self { proxies: Proxies::new(LIMIT, Arc::default()), snapshots, start: Instant::now() }
     }
 
     fn at(&self, seconds: u64) -> Instant {
@@ -206,15 +209,15 @@ fn a_disconnected_proxy_is_forgotten_after_a_while() {
 fn a_full_table_lets_the_longest_gone_go_and_refuses_when_all_are_there() {
     let bench = Bench::new();
     let subscribed = || Event::Subscribed { resource: A.to_owned(), resumed: false, held: None };
-    let peers: Vec<Peer> = (0..MAX_PROXIES).map(|n| bench.connect(&format!("n{n:05}"), None)).collect();
+    let peers: Vec<Peer> = (0..LIMIT).map(|n| bench.connect(&format!("n{n:05}"), None)).collect();
     let late = bench.peer("late");
     let refused = bench.proxies.record(&late, vec![subscribed()], bench.start);
-    assert_eq!(refused, Err(Unlisted::Full));
+    assert_eq!(refused, Err(Unlisted::Full(LIMIT)));
     bench.proxies.disconnect(&peers[7], bench.at(2));
     bench.proxies.disconnect(&peers[8], bench.at(1));
     bench.proxies.record(&late, vec![subscribed()], bench.at(3)).unwrap();
     let list = bench.list(3);
-    assert_eq!(list.len(), MAX_PROXIES);
+    assert_eq!(list.len(), LIMIT);
     assert!(list.iter().any(|status| &*status.node == "late"));
     assert!(!list.iter().any(|status| &*status.node == "n00008"));
 }

@@ -11,6 +11,7 @@ use super::{Event, History, World};
 use crate::caller::Caller;
 use crate::canary::CanaryShare;
 use crate::ecds::FilterSettings;
+use crate::limits::Limits;
 use crate::resource::{Publication, Resource};
 use crate::snapshot::{Rejection, Snapshot, Snapshots};
 
@@ -84,7 +85,8 @@ impl Stage {
     /// Runs one input in the world of now.
     pub(super) fn see<T>(&self, input: impl FnOnce(&World<'_>) -> T) -> T {
         let snapshot: Arc<Snapshot> = self.snapshots.current();
-        input(&World { snapshot: &snapshot, history: self, caller: &self.caller })
+        let names_max = Limits::DEFAULT.names;
+        input(&World { snapshot: &snapshot, history: self, caller: &self.caller, names_max })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use graylane_xds::Protocol;
+use graylane_xds::limits::Limits;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
@@ -137,7 +138,7 @@ async fn a_refused_stream_is_counted_with_its_reason() {
     stage.check_figures(&[(&refused("malformed"), 1.0), (&refused("unreadable"), 0.0)]);
     let mut proxy = SotwClient::connect(stage.channel(), Protocol::EcdsSotw, None).await;
     let first = proxy.next().await;
-    proxy.answer(&first, Answer::Nack(&"x".repeat(graylane_xds::limits::MAX_REQUEST_BYTES))).await;
+    proxy.answer(&first, Answer::Nack(&"x".repeat(Limits::DEFAULT.request_bytes))).await;
     stage.until_figure(&refused("unreadable"), 1.0).await;
     // One that just goes away is none.
     drop(DeltaClient::connect(stage.channel(), Protocol::EcdsDelta, None).await);

@@ -11,6 +11,7 @@ mod certificates;
 mod clients;
 mod drain;
 mod figures;
+mod hostile;
 mod keepalive;
 mod relay;
 mod stage;
@@ -26,7 +27,7 @@ use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::Metric
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
 use envoy_types::pb::io::prometheus::client::{Gauge, Metric, MetricFamily};
-use graylane_xds::limits::{FIRST_PATIENCE, MAX_FIRST_RESPONSES, MAX_REQUEST_BYTES, SHUTDOWN_GRACE};
+use graylane_xds::limits::{FIRST_PATIENCE, Limits, MAX_FIRST_RESPONSES, SHUTDOWN_GRACE};
 use graylane_xds::{Nack, Protocol};
 use stage::{RESOURCE, Stage, soon};
 use tokio::sync::mpsc;
@@ -246,7 +247,7 @@ async fn a_request_over_the_limit_is_refused() {
     stage.publish(1);
     let mut proxy = SotwClient::connect(stage.channel(), Protocol::EcdsSotw, None).await;
     let first = proxy.next().await;
-    proxy.answer(&first, Answer::Nack(&"x".repeat(MAX_REQUEST_BYTES))).await;
+    proxy.answer(&first, Answer::Nack(&"x".repeat(Limits::DEFAULT.request_bytes))).await;
     stage.until(|status| !status.connected && status.last_error.is_none()).await;
 }
 

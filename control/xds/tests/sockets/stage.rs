@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use graylane_xds::limits::Limits;
 use graylane_xds::{CanaryShare, FilterSettings, ProxyStatus, Publication, ServeError, Tls, Xds};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -30,14 +31,14 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, Limits::DEFAULT).await
     }
 
-    /// One that wants certificates, if there is something to check them with.
-    pub async fn start_with(tls: Option<Tls>) -> Self {
+    /// One of these limits that wants certificates, if there is something to check them with.
+    pub async fn start_with(tls: Option<Tls>, limits: Limits) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL);
+        let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL, limits);
         let xds = match tls {
             Some(tls) => xds.secured(tls),
             None => xds,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use graylane_xds::Publication;
-use graylane_xds::limits::{CERTIFICATES_LOOK, EXPIRED_LEAD, HANDSHAKE_TIMEOUT};
+use graylane_xds::limits::{CERTIFICATES_LOOK, EXPIRED_LEAD, HANDSHAKE_TIMEOUT, Limits};
 use rcgen::SanType;
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -35,7 +35,7 @@ impl Secured {
     async fn start() -> Self {
         let authority = Authority::new();
         let files = Files::new(&authority.server(), &authority);
-        let stage = Stage::start_with(Some(files.tls())).await;
+        let stage = Stage::start_with(Some(files.tls()), Limits::DEFAULT).await;
         let secured = Self { stage, files, authority };
         secured.publish(1);
         secured

@@ -6,7 +6,7 @@ use super::super::fixtures::{A, B, Stage, names, node, rejection, verdicts};
 use super::super::{Event, Refusal};
 use super::*;
 use crate::ecds;
-use crate::limits::MAX_NAMES;
+use crate::limits::Limits;
 
 /// A client as far as its messages go.
 struct Client {
@@ -509,6 +509,6 @@ fn names_are_limited_over_all_increments() {
         let name = format!("n{n}");
         stage.see(|world| stream.on_request(subscribe(&[&name]), world)).map(|_| ())
     };
-    assert!((0..MAX_NAMES).all(|n| add(n).is_ok()));
-    assert_eq!(add(MAX_NAMES), Err(Refusal::TooManyNames));
+    assert!((0..Limits::DEFAULT.names).all(|n| add(n).is_ok()));
+    assert_eq!(add(Limits::DEFAULT.names), Err(Refusal::TooManyNames(64)));
 }

@@ -8,7 +8,7 @@ use super::super::fixtures::{A, B, Stage, names, node, rejection, verdicts};
 use super::super::{Event, Refusal};
 use super::*;
 use crate::ecds;
-use crate::limits::{MAX_NAME_BYTES, MAX_NAMES, MAX_NODE_BYTES};
+use crate::limits::{Limits, MAX_NAME_BYTES, MAX_NODE_BYTES};
 
 const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 
@@ -512,10 +512,10 @@ fn another_type_is_refused_on_a_dedicated_stream() {
 #[test]
 fn names_are_limited() {
     let stage = Stage::with(&[]);
-    let many: Vec<String> = (0..=MAX_NAMES).map(|n| format!("n{n}")).collect();
+    let many: Vec<String> = (0..=Limits::DEFAULT.names).map(|n| format!("n{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(Client::subscribed(&stage, &many[1..]).1.is_none());
-    assert_eq!(Client::new(Protocol::EcdsSotw).refused(&stage, request(&many)), Refusal::TooManyNames);
+    assert_eq!(Client::new(Protocol::EcdsSotw).refused(&stage, request(&many)), Refusal::TooManyNames(64));
     let long = "n".repeat(MAX_NAME_BYTES + 1);
     let refusal = Client::new(Protocol::EcdsSotw).refused(&stage, request(&[&long]));
     assert_eq!(refusal, Refusal::NameTooLong(MAX_NAME_BYTES + 1));
