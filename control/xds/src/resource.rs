@@ -91,8 +91,7 @@ impl Resource {
 /// The hash of all that is sent but the revision.
 pub(crate) fn content(name: &str, settings: &FilterSettings, publication: &Publication) -> u64 {
     let without_rules = ecds::encode(name, settings, Bytes::new());
-    let [head, rules, tail] = without_rules.in_order();
-    digest(&[head, rules, tail, &publication.content_hash.to_le_bytes()])
+    digest(&[&without_rules.head, &publication.content_hash.to_le_bytes()])
 }
 
 // === impl Publication ===

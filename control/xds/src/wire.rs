@@ -30,8 +30,6 @@ pub(crate) struct Frame {
     head: Bytes,
     /// The resource, shared by every stream.
     resource: Pieces,
-    /// All that comes after the resource.
-    tail: Bytes,
 }
 
 // === impl Frame ===
@@ -39,47 +37,43 @@ pub(crate) struct Frame {
 impl Frame {
     /// A `DiscoveryResponse` with this resource.
     pub(crate) fn sotw(version_info: &String, nonce: &String, resource: &Resource) -> Self {
-        let bytes = resource.body.len();
-        let head = [text(VERSION, version_info), start(RESOURCE, bytes)].concat();
-        Self::new(&head, resource, &[], nonce)
+        Self::response(version_info, nonce, &[], resource)
     }
 
     /// A `DeltaDiscoveryResponse` with this resource, under a version of the stream's choice.
     pub(crate) fn delta(version: &String, nonce: &String, resource: &Resource) -> Self {
-        let bytes = resource.body.len();
-        let inner = [text(VERSION, version), start(RESOURCE, bytes)].concat();
-        let name = text(NAME, &resource.name);
-        let whole = start(RESOURCE, inner.len() + bytes + name.len());
-        let head = [text(VERSION, &resource.version.to_string()), whole, inner].concat();
-        Self::new(&head, resource, &name, nonce)
+        let named = [text(NAME, &resource.name), text(VERSION, version)].concat();
+        let inner = [named, start(RESOURCE, resource.body.len())].concat();
+        Self::response(&resource.version.to_string(), nonce, &inner, resource)
     }
 
     /// Bytes in all.
     pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.resource.len() + self.tail.len()
+        self.head.len() + self.resource.len()
     }
 
     /// The pieces in the order of the wire.
-    pub(crate) fn pieces(self) -> [Bytes; 5] {
-        let Pieces { head, rules, tail } = self.resource;
-        [self.head, head, rules, tail, self.tail]
+    pub(crate) fn pieces(self) -> [Bytes; 3] {
+        let Pieces { head, rules } = self.resource;
+        [self.head, head, rules]
     }
 
-    fn new(head: &[u8], resource: &Resource, tail: &[u8], nonce: &String) -> Self {
+    /// A response of either kind: its resource begins with `inner`.
+    fn response(version: &String, nonce: &String, inner: &[u8], resource: &Resource) -> Self {
         let resource = resource.body.clone();
-        let tail = [tail, &text(TYPE_URL, &ecds::type_url()), &text(NONCE, nonce)].concat();
-        let length = head.len() + resource.len() + tail.len();
+        let own = [text(VERSION, version), text(TYPE_URL, &ecds::type_url()), text(NONCE, nonce)].concat();
+        let before = [&own, &start(RESOURCE, inner.len() + resource.len()), inner].concat();
         // A resource is at most some bytes over `MAX_RULES_BYTES`, so its length has room here.
-        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-        let head = [NOT_COMPRESSED, &length, head].concat();
-        Self { head: head.into(), resource, tail: tail.into() }
+        let length = u32::try_from(before.len() + resource.len()).unwrap_or(u32::MAX);
+        let head = [NOT_COMPRESSED, &length.to_be_bytes(), &before].concat();
+        Self { head: head.into(), resource }
     }
 
     /// A message of any bytes.
     #[cfg(test)]
     pub(crate) fn of(bytes: &'static [u8]) -> Self {
         let resource = Pieces::new(Bytes::from_static(bytes));
-        Self { head: Bytes::new(), resource, tail: Bytes::new() }
+        Self { head: Bytes::new(), resource }
     }
 
     /// What a client reads.
@@ -90,7 +84,7 @@ impl Frame {
         assert_eq!(prefix[0], 0, "not compressed");
         assert_eq!(prefix[1..], u32::try_from(message.len()).unwrap().to_be_bytes());
         let decoded = M::decode(message).unwrap();
-        assert!(decoded.encode_to_vec() == message, "prost would write the same bytes");
+        assert_eq!(decoded.encoded_len(), message.len(), "nothing is there that prost does not know");
         decoded
     }
 }
@@ -141,16 +135,12 @@ mod tests {
             nonce: nonce.clone(),
             ..DeltaDiscoveryResponse::default()
         };
-        let sent = |frame: Frame| frame.pieces().concat()[PREFIX_BYTES..].to_vec();
-        assert!(sent(Frame::sotw(&version, &nonce, &resource)) == sotw.encode_to_vec(), "{size}");
-        assert!(sent(Frame::delta(&version, &nonce, &resource)) == delta.encode_to_vec(), "{size}");
-        // And the prefix.
         assert!(Frame::sotw(&version, &nonce, &resource).decoded::<DiscoveryResponse>() == sotw);
         assert!(Frame::delta(&version, &nonce, &resource).decoded::<DeltaDiscoveryResponse>() == delta);
     }
 
     #[test]
-    fn the_bytes_are_those_that_prost_writes() {
+    fn a_client_reads_what_prost_would_have_written() {
         SIZES.into_iter().for_each(check);
     }
 
