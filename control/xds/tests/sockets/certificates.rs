@@ -1,70 +1,23 @@
-//! Authorities, and the certificates that they sign, as files.
+//! Certificates as files of a server, and the connections of proxies that have some.
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use graylane_xds::{Grants, SpiffePattern, Tls, TlsFiles};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::authority::{Authority, Pair};
 use crate::stage::Stage;
-
-/// How long a certificate lives unless a test says otherwise.
-pub const AN_HOUR: Duration = Duration::from_secs(3600);
-
-/// Signs certificates.
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub pem: String,
-}
-
-/// A certificate with its key.
-pub struct Pair {
-    pub certificate: String,
-    pub key: String,
-}
 
 /// The files of a server, which any test may replace.
 pub struct Files {
     directory: TempDir,
-}
-
-// === impl Authority ===
-
-impl Authority {
-    pub fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// A certificate for the server.
-    pub fn server(&self) -> Pair {
-        self.sign(&[SanType::DnsName("localhost".try_into().unwrap())], AN_HOUR)
-    }
-
-    /// A certificate for a proxy of this identity.
-    pub fn proxy(&self, id: &str) -> Pair {
-        self.proxy_for(id, AN_HOUR)
-    }
-
-    pub fn proxy_for(&self, id: &str, life: Duration) -> Pair {
-        self.sign(&[SanType::URI(id.try_into().unwrap())], life)
-    }
-
-    pub fn sign(&self, names: &[SanType], life: Duration) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = names.to_vec();
-        params.not_before = (SystemTime::now() - AN_HOUR).into();
-        params.not_after = (SystemTime::now() + life).into();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Pair { certificate, key: key.serialize_pem() }
-    }
 }
 
 // === impl Pair ===
@@ -117,4 +70,22 @@ pub fn channel(stage: &Stage, servers: &Authority, proxy: Option<&Pair>) -> Chan
     };
     let address = stage.address().replace("http://", "https://");
     Endpoint::from_shared(address).unwrap().tls_config(tls).unwrap().connect_lazy()
+}
+
+/// What tonic lets no client choose: the one version of TLS that a proxy speaks.
+pub fn client_config(
+    version: &'static SupportedProtocolVersion,
+    servers: &Authority,
+    proxy: &Pair,
+) -> ClientConfig {
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(&servers.pem)).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(proxy.key.as_bytes()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate(&proxy.certificate)], key)
+        .unwrap()
 }

@@ -22,7 +22,7 @@ const SILENT: &str = "xds_refused_streams_total{reason=\"no-first-message\"}";
 const TURNED: &str = "xds_refused_connections_total{reason=\"too-many\"}";
 
 /// What a client sends first by HTTP/2 (RFC 9113, section 3.4): the preface, and settings that change nothing.
-const HTTP2_BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub const HTTP2_BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 async fn limited(limits: Limits) -> Stage {
     let stage = Stage::start_with(None, limits).await;

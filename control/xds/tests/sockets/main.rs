@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod authority;
 mod certificates;
 mod clients;
 mod drain;

@@ -1,16 +1,26 @@
 //! TLS on both sides: who gets in, what each is served, and how certificates change while streams are open.
 
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use graylane_xds::Publication;
-use graylane_xds::limits::{CERTIFICATES_LOOK, EXPIRED_LEAD, HANDSHAKE_TIMEOUT, Limits};
+use graylane_xds::limits::{CERTIFICATES_LOOK, EXPIRED_LEAD, HANDSHAKE_TIMEOUT, Limits, PREFACE_TIMEOUT};
 use rcgen::SanType;
-use tokio::net::TcpStream;
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 
-use crate::certificates::{AN_HOUR, Authority, Files, Pair, channel};
+use crate::authority::{AN_HOUR, Authority, Pair};
+use crate::certificates::{Files, channel, client_config};
 use crate::clients::{Answer, Proxy, SotwClient};
+use crate::hostile::HTTP2_BEGIN;
 use crate::stage::{RESOURCE, Stage, soon};
 use crate::{report, report_stream_on};
 
@@ -60,6 +70,39 @@ impl Secured {
     async fn proxy(&self, id: &str, node: &str, names: &[&str]) -> SotwClient {
         self.ask(&self.authority.proxy(id), node, names).await.unwrap()
     }
+
+    fn address(&self) -> String {
+        self.stage.address().replace("http://", "")
+    }
+
+    /// A handshake of a proxy that has no other version of TLS, and offers these protocols.
+    async fn handshake(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        protocols: &[&str],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut config = client_config(version, &self.authority, &self.authority.proxy(RETAIL));
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.address()).await?;
+        soon(TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream)).await
+    }
+}
+
+/// A connection that goes on where a handshake was.
+async fn channel_through(mut secured: TlsStream<TcpStream>) -> Channel {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await?;
+        copy_bidirectional(&mut client, &mut secured).await
+    });
+    Endpoint::from_shared(address).unwrap().connect_lazy()
+}
+
+/// Waits until the server closes a connection, however it does.
+async fn closed(mut connection: impl AsyncRead + Unpin) -> Instant {
+    let _ = soon(connection.read_to_end(&mut Vec::new())).await;
+    Instant::now()
 }
 
 /// Takes a resource and says so.
@@ -227,10 +270,9 @@ async fn a_stream_ends_with_its_certificate_and_so_does_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_does_not_come_holds_up_nobody_and_is_closed() {
     let secured = Secured::start().await;
-    let address = secured.stage.address().replace("http://", "");
     let mut silent = Vec::new();
     for _ in 0..50 {
-        silent.push(TcpStream::connect(&address).await.unwrap());
+        silent.push(TcpStream::connect(secured.address()).await.unwrap());
     }
     let began = Instant::now();
     let mut proxy = secured.proxy(RETAIL, "quick", &[RESOURCE]).await;
@@ -241,4 +283,50 @@ async fn a_handshake_that_does_not_come_holds_up_nobody_and_is_closed() {
         assert_eq!(silent.try_read(&mut [0; 64]).unwrap(), 0, "it is closed");
     }
     secured.stage.check_figures(&[("xds_refused_connections_total{reason=\"slow-handshake\"}", 50.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_with_no_newer_tls_than_1_2_is_served_as_one_with_1_3() {
+    let secured = Secured::start().await;
+    for (version, node) in [(&TLS12, "old"), (&TLS13, "new")] {
+        let stream = secured.handshake(version, &["h2"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+        let mut proxy = SotwClient::ask(channel_through(stream).await, node, &[RESOURCE]).await.unwrap();
+        take(&mut proxy, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_offers_protocols_and_not_http_2_is_refused_in_the_handshake() {
+    let secured = Secured::start().await;
+    for version in [&TLS12, &TLS13] {
+        let refusal = secured.handshake(version, &["http/1.1", "h3"]).await.unwrap_err();
+        assert!(refusal.to_string().contains("NoApplicationProtocol"), "{refusal}");
+        let stream = secured.handshake(version, &["http/1.1", "h2"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    }
+    secured.stage.until_figure("xds_refused_connections_total{reason=\"handshake\"}", 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_does_not_begin_is_closed_and_one_that_begins_stays() {
+    let secured = Secured::start().await;
+    let plain = Stage::start().await;
+    let connect = || TcpStream::connect(plain.address().trim_start_matches("http://"));
+    let began = Instant::now();
+    let (silent, mut half, mut whole) =
+        (connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap());
+    half.write_all(&HTTP2_BEGIN[..12]).await.unwrap();
+    whole.write_all(HTTP2_BEGIN).await.unwrap();
+    let silent_behind_tls = secured.handshake(&TLS13, &["h2"]).await.unwrap();
+
+    let late = PREFACE_TIMEOUT + Duration::from_secs(3);
+    let stays = async { tokio::time::timeout(late, closed(whole)).await.is_err() };
+    let (silent, half, silent_behind_tls, stays) =
+        tokio::join!(closed(silent), closed(half), closed(silent_behind_tls), stays);
+    for (closed, who) in [(silent, "silent"), (half, "half"), (silent_behind_tls, "behind TLS")] {
+        let after = closed - began;
+        assert!((PREFACE_TIMEOUT..late).contains(&after), "{who} is closed after {after:?}");
+    }
+    assert!(stays, "one that began is closed");
 }
