@@ -20,6 +20,7 @@ const XDS_CLUSTER: &str = "xds";
 pub struct EnvoyConfig {
     root: Value,
     module: Option<PathBuf>,
+    folders: BTreeMap<String, PathBuf>,
     addresses_by_cluster: BTreeMap<String, SocketAddr>,
 }
 
@@ -35,7 +36,7 @@ impl EnvoyConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let root = serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;
-        Ok(Self { root, module: None, addresses_by_cluster: BTreeMap::new() })
+        Ok(Self { root, module: None, folders: BTreeMap::new(), addresses_by_cluster: BTreeMap::new() })
     }
 
     /// Names the proxy.
@@ -47,6 +48,12 @@ impl EnvoyConfig {
     /// Uses another module than the built filter.
     pub fn module(mut self, path: PathBuf) -> Self {
         self.module = Some(path);
+        self
+    }
+
+    /// Where a folder that the file names is here. One that is not named keeps the path of the file.
+    pub fn folder(mut self, in_file: &str, here: PathBuf) -> Self {
+        self.folders.insert(in_file.to_owned(), here);
         self
     }
 
@@ -85,7 +92,10 @@ impl EnvoyConfig {
     /// The configuration as JSON: admin and listeners on ports of the OS, everything else where it is here.
     pub(crate) fn render(mut self) -> Result<String> {
         let module = self.module.take().map_or_else(places::filter, Ok)?;
-        replace_strings(&mut self.root, MODULE_IN_FILES, &module.to_string_lossy());
+        replace_paths(&mut self.root, Path::new(MODULE_IN_FILES), &module);
+        for (in_file, here) in &self.folders {
+            replace_paths(&mut self.root, Path::new(in_file), here);
+        }
         take_any_port(&mut self.root["admin"]["address"]);
         let resources = &mut self.root["static_resources"];
         for listener in resources["listeners"].as_array_mut().into_iter().flatten() {
@@ -118,11 +128,18 @@ fn move_endpoints(value: &mut Value, address: SocketAddr) {
     }
 }
 
-fn replace_strings(value: &mut Value, from: &str, to: &str) {
+/// Puts `to` in the place of a path and of the beginning of all that are below it.
+fn replace_paths(value: &mut Value, from: &Path, to: &Path) {
     match value {
-        Value::String(text) if text == from => to.clone_into(text),
-        Value::Object(fields) => fields.values_mut().for_each(|field| replace_strings(field, from, to)),
-        Value::Array(items) => items.iter_mut().for_each(|item| replace_strings(item, from, to)),
+        Value::String(text) => {
+            if let Ok(below) = Path::new(&*text).strip_prefix(from) {
+                // Joined with nothing, a path would end in a slash.
+                let path = if below.as_os_str().is_empty() { to.to_path_buf() } else { to.join(below) };
+                *text = path.to_string_lossy().into_owned();
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace_paths(field, from, to)),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_paths(item, from, to)),
         _ => {}
     }
 }
@@ -144,5 +161,12 @@ mod tests {
             assert!(!text.contains(of_the_file), "{of_the_file} is still in\n{text}");
         }
         assert!(text.contains("/m.wasm") && text.contains("\"id\": \"n\""), "{text}");
+    }
+
+    #[test]
+    fn a_folder_moves_with_all_that_is_in_it_and_with_nothing_else() {
+        let mut value = json!(["/etc/sds", { "path": "/etc/sds/a/b.yaml" }, "/etc/sdsx", "etc/sds", 1]);
+        replace_paths(&mut value, Path::new("/etc/sds"), Path::new("/here"));
+        assert_eq!(value, json!(["/here", { "path": "/here/a/b.yaml" }, "/etc/sdsx", "etc/sds", 1]));
     }
 }

@@ -146,6 +146,14 @@ impl Daemon {
         read_json(path, agent().post(format!("http://{}{path}", self.http)).send_json(body)?)
     }
 
+    /// The value of a series that it shows to Prometheus, as `graylane_xds_denied_names_total`.
+    pub fn figure(&self, series: &str) -> Result<f64> {
+        let mut answer = agent().get(format!("http://{}/metrics", self.http)).call()?;
+        let text = answer.body_mut().read_to_string()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no {series} in\n{text}"))?.parse()?)
+    }
+
     /// Applies a plan by the CLI.
     pub fn apply(&self, plan: &str) -> Result<Value> {
         let file = self.write("plan.yaml", plan)?;
