@@ -154,7 +154,16 @@ impl Control {
             self.rounds, self.plans, self.orders
         );
         let method = self.method(found);
-        Ok(Report { name: "control", title, tables, rows, charts: Vec::new(), method, machine })
+        Ok(Report {
+            name: "control",
+            options: None,
+            title,
+            tables,
+            rows,
+            charts: Vec::new(),
+            method,
+            machine,
+        })
     }
 
     fn method(&self, found: &Found) -> Vec<String> {

@@ -16,8 +16,8 @@ use crate::push::release::Release;
 use crate::push::round::{Round, Times, Trigger};
 use crate::report::{Destinations, Report};
 
-/// Proxies that the benchmark runs.
-const ENVOYS: usize = 3;
+/// Proxies that the benchmark runs, unless it is told otherwise.
+const ENVOYS: u32 = 3;
 /// Rounds that are started by the command line, whose own start-up is then part of the figure.
 const CLI_ROUNDS: u32 = 20;
 /// Rounds that are not counted: connections, caches and the proxies' modules warm up.
@@ -31,6 +31,9 @@ pub(crate) struct Push {
     /// How many advances to measure
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// How many Envoys run; the report of another number than 3 has a file of its own
+    #[arg(long, default_value_t = ENVOYS, value_parser = clap::value_parser!(u32).range(1..=64))]
+    envoys: u32,
     /// Tellers in the rules beside the ones that are measured: every advance sends the proxies all of them again
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     ids: u32,
@@ -64,11 +67,11 @@ impl Push {
     pub(crate) fn run(&self) -> Result<()> {
         let mut machine = Machine::here();
         machine.add_envoy();
-        let testbed = start(ENVOYS)?;
+        let testbed = start(self.envoys as usize)?;
         machine.add_file_system(testbed.daemon.folder());
         let pause = Duration::from_micros(self.pause_us);
         let api = Api::new(testbed.daemon.http());
-        until_connected(&api, ENVOYS)?;
+        until_connected(&api, self.envoys as usize)?;
         let clients: Vec<Client> = testbed.envoys.iter().map(Envoy::client).collect();
         let mut release = Release::begin(&api, self.list().as_deref())?;
         let rules_bytes = release.rules_bytes(&api)?;
@@ -95,13 +98,14 @@ impl Push {
     }
 
     fn report(&self, measured: &Measured, machine: Machine, rules_bytes: u64) -> Result<Report> {
+        let envoys = self.envoys;
         let title = format!(
-            "push: from `advance` to {ENVOYS} proxies, {} rounds, rules of {rules_bytes} bytes",
+            "push: from `advance` to {envoys} proxies, {} rounds, rules of {rules_bytes} bytes",
             self.rounds
         );
         let method = vec![
             format!(
-                "One daemon and {ENVOYS} Envoys (two workers each) from `envoy-configs/sidecar-outbound.yaml`, with the \
+                "One daemon and {envoys} Envoys (two workers each) from `envoy-configs/sidecar-outbound.yaml`, with the \
                  upstreams and the benchmark itself on the same machine, so all of them share its cores."
             ),
             "A plan over two services whose stages each let in one more teller; each round is one `advance`, which is \
@@ -136,7 +140,8 @@ impl Push {
         let rows = measured.rows()?;
         let tables = vec![figures::table("Times in milliseconds", &rows)];
         let rows = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-        Ok(Report { name: "push", title, tables, rows, charts: Vec::new(), method, machine })
+        let options = (envoys != ENVOYS).then(|| format!("--envoys {envoys}"));
+        Ok(Report { name: "push", options, title, tables, rows, charts: Vec::new(), method, machine })
     }
 }
 

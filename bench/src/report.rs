@@ -29,6 +29,8 @@ pub(crate) struct Destinations {
 pub(crate) struct Report {
     /// The benchmark's name.
     pub(crate) name: &'static str,
+    /// With what it was run, if that makes it another report than the one of its name.
+    pub(crate) options: Option<String>,
     /// One line: what was measured.
     pub(crate) title: String,
     /// The figures, for people.
@@ -73,13 +75,19 @@ impl Report {
         if destinations.record {
             let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
             fs::create_dir_all(&results)?;
-            write(&results.join(self.name).with_extension("md"), &self.markdown())?;
+            write(&results.join(self.file()), &self.markdown())?;
             for Chart { file, svg, .. } in &self.charts {
                 write(&results.join(file), svg)?;
             }
-            eprintln!("recorded in bench/results/{}.md", self.name);
+            eprintln!("recorded in bench/results/{}", self.file());
         }
         Ok(())
+    }
+
+    /// The file in which it is recorded, as `push-envoys-20.md`.
+    fn file(&self) -> String {
+        let options = self.options.iter().map(|options| options.replace("--", "-").replace(' ', "-"));
+        [self.name.to_owned()].into_iter().chain(options).collect::<String>() + ".md"
     }
 
     fn text(&self) -> String {
@@ -96,8 +104,9 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let Self { name, title, .. } = self;
-        let mut text = format!("# {title}\n\nWritten by `cargo xtask bench {name} --record`.\n");
+        let Self { name, options, title, .. } = self;
+        let options = options.as_deref().map(|options| format!(" {options}")).unwrap_or_default();
+        let mut text = format!("# {title}\n\nWritten by `cargo xtask bench {name}{options} --record`.\n");
         for Chart { file, caption, .. } in &self.charts {
             let _ = write!(text, "\n![{caption}]({file})\n");
         }

@@ -188,6 +188,7 @@ fn report(found: &Found, machine: Machine) -> Result<Report> {
     }
     Ok(Report {
         name: "xds",
+        options: None,
         title: format!("xds: the daemon with up to {} proxies", found.small.proxies),
         tables: vec![table, costs],
         rows: rows(found, &goals),

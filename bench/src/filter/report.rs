@@ -55,6 +55,7 @@ impl Found {
         tables.retain(|table| !table.is_empty());
         Ok(Report {
             name: "filter",
+            options: None,
             title: format!(
                 "filter: what a request costs with each way to steer, up to {} ids",
                 sizes.last().unwrap_or(&0)

@@ -1,6 +1,6 @@
 //! As much of a delta stream as a client needs that looks at names and versions, and not into the rules.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -10,8 +10,8 @@ const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionC
 
 /// Bytes before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
-/// At the start of a response there is its version, and at its end its nonce; the rules between them can be megabytes.
-const EDGE_BYTES: usize = 256;
+/// At the start of a response the daemon says all but the resource, which can be megabytes.
+const HEAD_BYTES: usize = 256;
 
 /// What a response says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct Response {
     pub(crate) bytes: usize,
 }
 
-/// Puts responses together from the pieces in which they come, and keeps both ends of each.
+/// Puts responses together from the pieces in which they come, and keeps the start of each.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     prefix: BytesMut,
@@ -34,7 +34,6 @@ pub(crate) struct Reader {
     bytes: usize,
     missing: usize,
     head: BytesMut,
-    tail: BytesMut,
     /// The whole message, where it is wanted.
     whole: Option<BytesMut>,
 }
@@ -82,7 +81,6 @@ impl Reader {
         self.missing = self.prefix.get_u32() as usize;
         self.bytes = self.missing;
         self.head.clear();
-        self.tail.clear();
         self.whole.iter_mut().for_each(BytesMut::clear);
         ensure!(self.missing > 0, "an empty response");
         Ok(())
@@ -90,39 +88,35 @@ impl Reader {
 
     fn keep(&mut self, part: &[u8]) {
         self.missing -= part.len();
-        let room = EDGE_BYTES - self.head.len();
+        let room = HEAD_BYTES - self.head.len();
         self.head.extend_from_slice(part.get(..part.len().min(room)).unwrap_or_default());
-        let end = part.get(part.len().saturating_sub(EDGE_BYTES)..).unwrap_or_default();
-        self.tail.extend_from_slice(end);
-        let over = self.tail.len().saturating_sub(EDGE_BYTES);
-        self.tail.advance(over);
         if let Some(whole) = &mut self.whole {
             whole.extend_from_slice(part);
         }
     }
 
-    /// Field 1 of the response is the version, its last two are the type and the nonce.
+    /// Reads the version (field 1), the type (4) and the nonce (5), which stand before the resource.
     fn finish(&self) -> Result<Response> {
         let version = field(&self.head, 1).context("a response without a version")?;
-        let at = find(&self.tail, TYPE_URL.as_bytes()).context("a response of another type")?;
-        let behind = self.tail.get(at + TYPE_URL.len()..).unwrap_or_default();
-        let nonce = field(behind, 5).context("a response without a nonce")?;
+        let type_url = field(&self.head, 4).context("a response without a type")?;
+        ensure!(type_url == TYPE_URL, "a response of type {type_url:?}");
+        let nonce = field(&self.head, 5).context("a response without a nonce")?;
         let revision = version.split_once('-').and_then(|(revision, _)| revision.parse().ok());
         let revision = revision.with_context(|| format!("version {version:?} has no revision"))?;
         Ok(Response { version, revision, nonce, bytes: self.bytes })
     }
 }
 
-/// The text of a field that stands first, if it is one of less than 128 bytes.
-fn field(bytes: &[u8], number: u8) -> Option<String> {
-    let [tag, length, rest @ ..] = bytes else { return None };
-    let text = rest.get(..usize::from(*length))?;
-    (*tag == number << 3 | 2 && *length < 128).then(|| String::from_utf8(text.to_vec()).ok())?
-}
-
-/// Where the last occurrence of some bytes begins.
-pub(crate) fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).rposition(|window| window == wanted)
+/// The text of a field that stands before any long one: each of those has less than 128 bytes.
+fn field(mut bytes: &[u8], number: u8) -> Option<String> {
+    while let [tag, length @ ..=127, rest @ ..] = bytes {
+        let (text, behind) = rest.split_at_checked(usize::from(*length))?;
+        if *tag == number << 3 | 2 {
+            return String::from_utf8(text.to_vec()).ok();
+        }
+        bytes = behind;
+    }
+    None
 }
 
 /// The first message of a stream, by a proxy that may hold a version.
@@ -151,15 +145,17 @@ fn frame(request: &DeltaDiscoveryRequest) -> Bytes {
     framed.freeze()
 }
 
-/// Checks that a response has these rules in it.
+/// Checks that a response ends with these rules.
 ///
 /// # Errors
-/// When it has not.
+/// When it does not.
 pub(crate) fn check_rules(response: &[u8], rules: &[u8]) -> Result<()> {
-    match find(response, rules) {
-        Some(_) => Ok(()),
-        None => bail!("a response of {} bytes has not the {} bytes of rules", response.len(), rules.len()),
-    }
+    let (bytes, expected) = (response.len(), rules.len());
+    ensure!(
+        response.ends_with(rules),
+        "a response of {bytes} bytes does not end with the {expected} of the rules"
+    );
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,16 +168,18 @@ mod tests {
     fn response(nonce: &str, rules: usize) -> Vec<u8> {
         let any = Any { type_url: TYPE_URL.to_owned(), value: vec![b'x'; rules] };
         let resource = Resource { version: "7-ab".to_owned(), resource: Some(any), ..Resource::default() };
-        let message = DeltaDiscoveryResponse {
+        let resources =
+            DeltaDiscoveryResponse { resources: vec![resource], ..DeltaDiscoveryResponse::default() };
+        let own = DeltaDiscoveryResponse {
             system_version_info: "7-ab".to_owned(),
-            resources: vec![resource],
             type_url: TYPE_URL.to_owned(),
             nonce: nonce.to_owned(),
             ..DeltaDiscoveryResponse::default()
         };
         let mut framed = vec![0];
-        framed.extend((message.encoded_len() as u32).to_be_bytes());
-        framed.extend(message.encode_to_vec());
+        framed.extend(((own.encoded_len() + resources.encoded_len()) as u32).to_be_bytes());
+        framed.extend(own.encode_to_vec());
+        framed.extend(resources.encode_to_vec());
         framed
     }
 
