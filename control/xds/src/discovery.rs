@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use crate::caller::Caller;
+use crate::ecds;
 use crate::gate::{Admission, Gate};
 use crate::limits::{MAX_QUEUED, SHUTDOWN_GRACE};
 use crate::listener::Listener;
@@ -340,10 +341,19 @@ impl<S: Stream> Driver<S> {
         self.stream.on_snapshot(&self.context.world(&snapshot, &self.caller))
     }
 
-    fn warn_of_denied(&self, events: &[Event]) {
+    /// Tells of names that are never answered.
+    fn warn_of_unanswered(&self, events: &[Event]) {
         for event in events {
-            if let (Event::Denied { resource }, Some(id)) = (event, self.caller.id()) {
-                tracing::warn!(%id, ?resource, "proxy asks for what its certificate does not allow; it gets no answer");
+            match (event, self.caller.id(), self.stream.identity()) {
+                (Event::Denied { resource }, Some(id), _) => {
+                    tracing::warn!(%id, ?resource, "proxy asks for what its certificate does not allow; it gets no answer");
+                }
+                (Event::Subscribed { resource, .. }, _, Some(Identity { node, .. }))
+                    if ecds::is_of_another_format(resource) =>
+                {
+                    tracing::warn!(%node, ?resource, "proxy asks for rules of a format that is not written here; it keeps what it has");
+                }
+                _ => {}
             }
         }
     }
@@ -352,7 +362,7 @@ impl<S: Stream> Driver<S> {
     fn record(&mut self, output: Output) -> Result<Option<Outgoing>, Status> {
         let now = Instant::now();
         self.telemetry.happened(&output.events, now);
-        self.warn_of_denied(&output.events);
+        self.warn_of_unanswered(&output.events);
         if let Some(peer) = &self.peer {
             take_rejections(&self.context.snapshots, &self.context.proxies, peer, &output.events);
             let recorded = self.context.proxies.record(peer, output.events, now);

@@ -109,6 +109,13 @@ pub(crate) fn tenant_of(resource: &str) -> &str {
     resource.strip_prefix(RESOURCE_PREFIX).unwrap_or_default()
 }
 
+/// Whether a name is of another format of rules than this one: of an earlier or a later release.
+pub(crate) fn is_of_another_format(resource: &str) -> bool {
+    let format = resource.strip_prefix("graylane.v").and_then(|rest| rest.split_once('.'));
+    let is_number = |format: &str| !format.is_empty() && format.bytes().all(|byte| byte.is_ascii_digit());
+    format.is_some_and(|(format, _)| is_number(format)) && !resource.starts_with(RESOURCE_PREFIX)
+}
+
 /// The type of the resources that this server knows.
 pub(crate) fn type_url() -> String {
     TypedExtensionConfig::type_url()
@@ -198,6 +205,12 @@ mod tests {
         assert_eq!((vm.vm_id.as_str(), vm.runtime.as_str()), ("graylane", "envoy.wasm.runtime.v8"));
         let backoff = plugin.reload_config.unwrap().backoff.unwrap().base_interval.unwrap();
         assert_eq!((backoff.seconds, backoff.nanos), (0, 50_000_000));
+    }
+
+    #[test]
+    fn names_of_other_formats_are_known() {
+        let known = ["graylane.v2.retail", "graylane.v1.retail", "graylane.v.retail", "graylane.v2", "other"];
+        assert_eq!(known.map(is_of_another_format), [true, false, false, false, false]);
     }
 
     #[test]
