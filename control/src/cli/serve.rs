@@ -64,13 +64,18 @@ struct Signals {
 /// waits a second for its next try. The kernel may allow fewer (`net.core.somaxconn`, 4096 by default).
 const BACKLOG: u32 = 16_384;
 
+/// Threads for what takes a while, as an action with its commit. They wait for each other most of the time, and each keeps memory of
+/// its own, of which a large rule set takes tens of megabytes.
+const BLOCKING_THREADS: usize = 8;
+
 // === impl Serve ===
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), CliError> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
         let runtime = runtime.context("cannot start the runtime").map_err(CliError::Serve)?;
         let ended = runtime.block_on(self.serve()).map_err(CliError::Serve);
         runtime.shutdown_timeout(LAST_WORK);
