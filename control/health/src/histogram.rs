@@ -1,0 +1,302 @@
+//! How long requests took, as far as buckets tell.
+
+use std::cmp::Ordering;
+
+use crate::limits::MAX_BUCKETS;
+
+/// How long requests took: how many fell into each bucket, in milliseconds.
+///
+/// Histograms with other bounds are merged without loss: each bucket stays the span that it was, and spans may overlap. What
+/// cannot be known, where in its span a request lies, is assumed in [`Histogram::percentile`] alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Sorted by span, each span once, none of them empty; at most [`MAX_BUCKETS`].
+    buckets: Vec<Bucket>,
+}
+
+/// Requests that took longer than `lower_ms`, and not longer than `upper_ms`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bucket {
+    lower_ms: f64,
+    /// Infinite for the last, open one.
+    upper_ms: f64,
+    count: u64,
+}
+
+/// A percentile, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Percentile {
+    /// About so many milliseconds.
+    About(f64),
+    /// More than so many, and nobody knows how many: it lies in an open bucket.
+    MoreThan(f64),
+}
+
+// === impl Histogram ===
+
+impl Histogram {
+    /// From cumulative counts, as proxies and Prometheus have them: how many requests took at most so many milliseconds, for each
+    /// bound, and how many there were in all.
+    ///
+    /// The order makes no difference, and a bound that is no finite positive number has no say. Counts that fall where they should
+    /// grow are taken as not growing.
+    #[must_use]
+    pub fn from_cumulative(bounds: impl IntoIterator<Item = (f64, u64)>, requests: u64) -> Self {
+        let usable = |(bound_ms, _): &(f64, u64)| bound_ms.is_finite() && *bound_ms > 0.0;
+        let mut bounds: Vec<_> = bounds.into_iter().filter(usable).collect();
+        bounds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        bounds.push((f64::INFINITY, requests));
+        let (mut lower_ms, mut below) = (0.0, 0);
+        let mut histogram = Self::default();
+        for (upper_ms, cumulative) in bounds {
+            let count = cumulative.saturating_sub(below);
+            below = below.max(cumulative);
+            if count > 0 {
+                histogram.buckets.push(Bucket { lower_ms, upper_ms, count });
+            }
+            lower_ms = upper_ms;
+        }
+        histogram.keep_limit();
+        histogram
+    }
+
+    /// How many requests are in it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.buckets.iter().fold(0, |sum, bucket| sum.saturating_add(bucket.count))
+    }
+
+    /// Adds another one. The order of merging makes no difference while there are at most [`MAX_BUCKETS`] different spans; beyond,
+    /// neighbours become one wider span, which tells less and nothing wrong.
+    pub fn merge(&mut self, other: &Self) {
+        if self.buckets.len() == other.buckets.len()
+            && self.buckets.iter().zip(&other.buckets).all(|(a, b)| a.by_span(b).is_eq())
+        {
+            for (ours, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+                ours.count = ours.count.saturating_add(theirs.count);
+            }
+            return;
+        }
+        self.buckets.extend_from_slice(&other.buckets);
+        self.buckets.sort_by(Bucket::by_span);
+        self.buckets.dedup_by(|next, kept| {
+            let is_same = next.by_span(kept).is_eq();
+            if is_same {
+                kept.count = kept.count.saturating_add(next.count);
+            }
+            is_same
+        });
+        self.keep_limit();
+    }
+
+    /// What `percent` of the requests did not exceed, in milliseconds: linear within a bucket, and of an open bucket its lower bound.
+    /// None when there are no requests, or when `percent` is not from 0 to 100.
+    #[must_use]
+    pub fn percentile(&self, percent: f64) -> Option<f64> {
+        self.quantile(percent).map(|quantile| match quantile {
+            Percentile::About(ms) | Percentile::MoreThan(ms) => ms,
+        })
+    }
+
+    /// How many requests took surely longer than `threshold_ms`: those in buckets that begin there or later.
+    #[must_use]
+    pub fn above(&self, threshold_ms: f64) -> u64 {
+        let above = self.buckets.iter().filter(|bucket| bucket.lower_ms >= threshold_ms);
+        above.fold(0, |sum, bucket| sum.saturating_add(bucket.count))
+    }
+
+    /// The same percentile, and whether it is known.
+    pub(crate) fn quantile(&self, percent: f64) -> Option<Percentile> {
+        if self.buckets.is_empty() || !(0.0..=100.0).contains(&percent) {
+            return None;
+        }
+        let sum = |count: &dyn Fn(&Bucket) -> f64| self.buckets.iter().map(count).sum::<f64>();
+        let wanted = sum(&|bucket| bucket.count as f64) * (percent / 100.0);
+        let mut bounds: Vec<f64> =
+            self.buckets.iter().flat_map(|bucket| [bucket.lower_ms, bucket.upper_ms]).collect();
+        bounds.retain(|bound| bound.is_finite());
+        bounds.sort_by(f64::total_cmp);
+        bounds.dedup();
+        let (mut before_ms, mut before) = (0.0, 0.0);
+        for bound_ms in bounds {
+            let closed = sum(&|bucket| bucket.closed_until(bound_ms));
+            let open = |include: bool| sum(&|bucket| bucket.open_until(bound_ms, include));
+            let here = closed + open(false);
+            if here >= wanted {
+                let part = if here > before { ((wanted - before) / (here - before)).max(0.0) } else { 1.0 };
+                return Some(Percentile::About(before_ms + (bound_ms - before_ms) * part));
+            }
+            if closed + open(true) >= wanted {
+                return Some(Percentile::MoreThan(bound_ms));
+            }
+            (before_ms, before) = (bound_ms, closed + open(true));
+        }
+        Some(Percentile::MoreThan(before_ms))
+    }
+
+    /// Makes neighbours one until there are few enough.
+    fn keep_limit(&mut self) {
+        while self.buckets.len() > MAX_BUCKETS {
+            let mut joined: Vec<Bucket> = Vec::with_capacity(self.buckets.len().div_ceil(2));
+            let mut buckets = self.buckets.drain(..);
+            while let Some(bucket) = buckets.next() {
+                joined.push(buckets.next().map_or(bucket, |next| bucket.joined(next)));
+            }
+            drop(buckets);
+            self.buckets = joined;
+        }
+    }
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    fn by_span(&self, other: &Self) -> Ordering {
+        self.lower_ms.total_cmp(&other.lower_ms).then(self.upper_ms.total_cmp(&other.upper_ms))
+    }
+
+    /// How many of a closed bucket lie at or below a bound, if they are spread evenly.
+    fn closed_until(&self, bound_ms: f64) -> f64 {
+        if self.upper_ms.is_infinite() || bound_ms <= self.lower_ms {
+            return 0.0;
+        }
+        let part = (bound_ms - self.lower_ms) / (self.upper_ms - self.lower_ms);
+        self.count as f64 * part.min(1.0)
+    }
+
+    /// How many of an open bucket count as lying below a bound, or at it: all lie at its lower bound, for want of another.
+    fn open_until(&self, bound_ms: f64, include: bool) -> f64 {
+        let is_below = self.lower_ms < bound_ms || (include && self.lower_ms == bound_ms);
+        if self.upper_ms.is_infinite() && is_below { self.count as f64 } else { 0.0 }
+    }
+
+    fn joined(self, other: Self) -> Self {
+        Self {
+            lower_ms: self.lower_ms.min(other.lower_ms),
+            upper_ms: self.upper_ms.max(other.upper_ms),
+            count: self.count.saturating_add(other.count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS_MS: [f64; 5] = [1.0, 5.0, 25.0, 100.0, 500.0];
+
+    fn of(values_ms: &[f64], bounds_ms: &[f64]) -> Histogram {
+        let cumulative = |bound: f64| values_ms.iter().filter(|value| **value <= bound).count() as u64;
+        Histogram::from_cumulative(
+            bounds_ms.iter().map(|bound| (*bound, cumulative(*bound))),
+            values_ms.len() as u64,
+        )
+    }
+
+    #[test]
+    fn a_percentile_is_linear_within_its_bucket() {
+        let histogram = Histogram::from_cumulative([(10.0, 50), (20.0, 100)], 100);
+        for (percent, ms) in [(0.0, 0.0), (25.0, 5.0), (50.0, 10.0), (75.0, 15.0), (100.0, 20.0)] {
+            assert_eq!(histogram.percentile(percent), Some(ms), "{percent}");
+        }
+        for percent in [-1.0, 100.1, f64::NAN] {
+            assert_eq!(histogram.percentile(percent), None, "{percent}");
+        }
+    }
+
+    #[test]
+    fn an_open_bucket_gives_its_lower_bound_and_is_known_as_open() {
+        let histogram = Histogram::from_cumulative([(10.0, 50)], 100);
+        assert_eq!(histogram.quantile(50.0), Some(Percentile::About(10.0)));
+        assert_eq!(histogram.quantile(90.0), Some(Percentile::MoreThan(10.0)));
+        assert_eq!(histogram.percentile(90.0), Some(10.0));
+        assert_eq!(Histogram::default().percentile(50.0), None);
+        assert_eq!(Histogram::from_cumulative([], 3).quantile(50.0), Some(Percentile::MoreThan(0.0)));
+    }
+
+    #[test]
+    fn only_what_is_surely_above_counts() {
+        let histogram = Histogram::from_cumulative([(10.0, 1), (20.0, 3), (40.0, 7)], 15);
+        for (threshold, above) in [(0.0, 15), (10.0, 14), (10.1, 12), (20.0, 12), (40.0, 8), (40.1, 0)] {
+            assert_eq!(histogram.above(threshold), above, "{threshold}");
+        }
+    }
+
+    #[test]
+    fn odd_bounds_and_falling_counts_do_no_harm() {
+        let odd = [(f64::NAN, 9), (20.0, 3), (-1.0, 1), (10.0, 5), (f64::INFINITY, 8), (0.0, 2)];
+        let histogram = Histogram::from_cumulative(odd, 7);
+        assert_eq!(histogram.requests(), 7);
+        assert_eq!((histogram.above(10.0), histogram.above(20.0)), (2, 2));
+    }
+
+    #[test]
+    fn too_many_spans_become_wider_ones() {
+        let mut merged = Histogram::default();
+        for offset in 0..10_u32 {
+            let bound = |step: u32| f64::from(step * 10 + offset + 1);
+            let counts = (0..100).map(|step| (bound(step), u64::from(step)));
+            merged.merge(&Histogram::from_cumulative(counts, 100));
+        }
+        assert!(merged.buckets.len() <= MAX_BUCKETS);
+        assert_eq!(merged.requests(), 1_000);
+        assert!(merged.above(500.0) <= 510, "it never claims more than there are");
+    }
+
+    fn values() -> impl Strategy<Value = Vec<f64>> {
+        prop::collection::vec(0.01_f64..1_000.0, 1..60)
+    }
+
+    fn bounds() -> impl Strategy<Value = Vec<f64>> {
+        prop::sample::subsequence(BOUNDS_MS.to_vec(), 0..=BOUNDS_MS.len())
+    }
+
+    proptest! {
+        /// Against the values themselves: no more are above than really are, and the percentile is in the bucket of the real one.
+        #[test]
+        fn it_says_what_the_values_say(mut values in values(), percent in 0.0_f64..=100.0, t in 0.0_f64..800.0) {
+            let histogram = of(&values, &BOUNDS_MS);
+            prop_assert_eq!(histogram.requests(), values.len() as u64);
+            prop_assert!(histogram.above(t) <= values.iter().filter(|value| **value > t).count() as u64);
+            values.sort_by(f64::total_cmp);
+            let rank = (values.len() as f64 * percent / 100.0).ceil().max(1.0) as usize;
+            let real = values[rank - 1];
+            let lower = BOUNDS_MS.iter().copied().filter(|bound| *bound < real).fold(0.0, f64::max);
+            let upper = BOUNDS_MS.iter().copied().find(|bound| *bound >= real).unwrap_or(lower);
+            let said = histogram.percentile(percent).unwrap();
+            prop_assert!((lower..=upper).contains(&said), "{said} is not in {lower}..={upper}, where {real} is");
+        }
+
+        /// Whoever comes first, and whatever the bounds of each are: the same histogram, and the counts of all.
+        #[test]
+        fn the_order_of_proxies_does_not_matter(
+            proxies in prop::collection::vec((values(), bounds()), 1..6),
+            t in 0.0_f64..800.0,
+        ) {
+            let each: Vec<_> = proxies.iter().map(|(values, bounds)| of(values, bounds)).collect();
+            let merged = |order: &mut dyn Iterator<Item = &Histogram>| {
+                order.fold(Histogram::default(), |mut sum, next| { sum.merge(next); sum })
+            };
+            let forth = merged(&mut each.iter());
+            prop_assert_eq!(&forth, &merged(&mut each.iter().rev()));
+            prop_assert_eq!(forth.above(t), each.iter().map(|one| one.above(t)).sum::<u64>());
+            prop_assert_eq!(forth.requests(), each.iter().map(Histogram::requests).sum::<u64>());
+            let mut before = 0.0;
+            for percent in 0..=100 {
+                let ms = forth.percentile(f64::from(percent)).unwrap();
+                prop_assert!(ms >= before, "a higher percentile is not lower");
+                before = ms;
+            }
+        }
+
+        #[test]
+        fn any_counts_are_taken(pairs in prop::collection::vec((any::<f64>(), any::<u64>()), 0..8), n in any::<u64>(), p in any::<f64>()) {
+            let mut histogram = Histogram::from_cumulative(pairs, n);
+            histogram.merge(&histogram.clone());
+            prop_assert!(histogram.percentile(p).is_none_or(f64::is_finite));
+            prop_assert!(histogram.above(p) <= histogram.requests());
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a gray version may do, and over how long it is looked at.
+
+use std::time::Duration;
+
+/// What a gray version may do. A limit that is not given is not tested.
+///
+/// It is plain data: whoever reads it from a person checks the ranges named here. A value outside of them is taken as the nearest
+/// inside, and what is no number makes no test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How far back the figures go of which a verdict speaks; a whole number of ticks, at least one.
+    pub window: Duration,
+    /// Requests to the gray version in the window without which it is not called healthy, and requests to the stable version without
+    /// which it is not compared with. An alarm does not wait for them: its test knows by itself how much little figures say.
+    pub min_requests: u64,
+    /// How often it may fail.
+    pub errors: Option<ErrorLimits>,
+    /// How slow it may be.
+    pub latency: Option<LatencyLimit>,
+    /// How many endpoints it has to have.
+    pub endpoints: Option<EndpointLimit>,
+}
+
+/// How often a version may fail. Both limits may be given; each is an alarm of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ErrorLimits {
+    /// The share of its requests that may fail, from 0 to 1. Where stable fails as often, rolling back would help nobody, and it is
+    /// no fault.
+    pub max: Option<f64>,
+    /// How much larger its share of failures may be than stable's of the same time, from 0 to 1: 0.01 is one percentage point.
+    pub over_stable: Option<f64>,
+}
+
+/// How slow a version may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatencyLimit {
+    /// Which percentile is compared, above 0 and below 100: 99 is what one request of a hundred exceeds.
+    pub percentile: f64,
+    /// How many times stable's percentile it may be, at least 1.
+    pub max_ratio: f64,
+}
+
+/// How many endpoints a version has to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointLimit {
+    /// Fewer are a fault, once there were as many.
+    pub min: u64,
+}
+
+// === impl Policy ===
+
+impl Default for Policy {
+    /// A minute, fifty requests, and no limit.
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            min_requests: 50,
+            errors: None,
+            latency: None,
+            endpoints: None,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+use fastrand::Rng;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Ticks of an hour.
+const HOUR: u64 = 14_400;
+
+/// How many of so many requests fail, each with this probability.
+fn draw(rng: &mut Rng, requests: u64, share: f64) -> Tally {
+    let (mut errors, mut at) = (0, 0.0);
+    loop {
+        // How many requests go well until the next one that fails.
+        at += (rng.f64().ln() / (-share).ln_1p()).floor() + 1.0;
+        if at > requests as f64 {
+            return Tally::new(requests, errors);
+        }
+        errors += 1;
+    }
+}
+
+fn seen(gray: Tally, stable: Tally) -> Evidence {
+    Evidence { gray, stable, ticks: 1 }
+}
+
+/// The probability of so many errors, with the binomial coefficient.
+fn probability(tally: Tally, share: f64) -> f64 {
+    let (n, k) = (tally.requests(), tally.errors());
+    let ways: f64 = (0..k).map(|i| (n - i) as f64 / (k - i) as f64).product();
+    ways * share.powi(k as i32) * (1.0 - share).powi((n - k) as i32)
+}
+
+/// All that so many requests can come to.
+fn outcomes(requests: u64) -> impl Iterator<Item = Tally> + Clone {
+    (0..=requests).map(move |errors| Tally::new(requests, errors))
+}
+
+const SHARES: [f64; 10] = [0.0, 0.001, 0.01, 0.05, 0.2, 0.4, 0.5, 0.8, 0.97, 1.0];
+
+/// The law of the test, by enumerating all outcomes: whatever shares within the limit, and whatever is bet, the expectation of the
+/// e-value is at most 1.
+#[test]
+fn the_expectation_of_each_e_value_is_at_most_one_wherever_the_limit_is_kept() {
+    let mut nearest_to_one = 0.0_f64;
+    for (gray, stable) in [(1, 1), (1, 9), (9, 1), (4, 6), (10, 3), (12, 12)] {
+        for over in [0.0, 0.003, 0.05, 0.3] {
+            for bet in [(0.01, 0.02), (0.001, 0.5), (0.2, 0.6), (0.05, 0.95), (0.5, 0.2), (0.4, 0.75)] {
+                let alternative = Shares { stable: bet.0, gray: bet.1 };
+                for stable_share in SHARES {
+                    // On the border, and within.
+                    for gray_share in [1.0, 0.7, 0.2, 0.0].map(|part| part * (stable_share + over).min(1.0)) {
+                        let expectation: f64 = outcomes(gray)
+                            .flat_map(|gray| outcomes(stable).map(move |stable| seen(gray, stable)))
+                            .map(|seen| {
+                                probability(seen.gray, gray_share)
+                                    * probability(seen.stable, stable_share)
+                                    * log_e_over_stable(seen, alternative, over).exp()
+                            })
+                            .sum();
+                        assert!(
+                            expectation <= 1.0 + 1e-9,
+                            "{gray}+{stable}, {over}, {alternative:?}, {gray_share}, {stable_share}: {expectation}"
+                        );
+                        nearest_to_one = nearest_to_one.max(expectation);
+                    }
+                }
+            }
+        }
+    }
+    assert!(nearest_to_one > 0.99, "it is no waste either: {nearest_to_one}");
+    for limit in [0.001, 0.01, 0.3] {
+        for guess in guesses(limit).unwrap() {
+            for gray_share in [1.0, 0.5, 0.0].map(|part| part * limit) {
+                let expectation: f64 = outcomes(12)
+                    .map(|gray| probability(gray, gray_share) * log_e_over_share(gray, guess, limit).exp())
+                    .sum();
+                assert!(expectation <= 1.0 + 1e-9, "{limit} {guess} {gray_share}: {expectation}");
+            }
+        }
+    }
+}
+
+/// The lesser of both: fair while gray is below the limit, and while it is no worse than stable, and so when the two take turns.
+#[test]
+fn the_expectation_of_the_lesser_is_at_most_one_where_either_limit_is_kept() {
+    let (gray, stable, limit) = (8, 10, 0.05);
+    for guess in guesses(limit).unwrap() {
+        for known in [0.001, 0.04, 0.3, 0.9] {
+            for (gray_share, stable_share) in
+                [(0.05, 0.0), (0.05, 0.5), (0.5, 0.5), (0.9, 0.9), (1.0, 1.0), (0.2, 0.3)]
+            {
+                let expectation: f64 = outcomes(gray)
+                    .flat_map(|gray| outcomes(stable).map(move |stable| seen(gray, stable)))
+                    .map(|seen| {
+                        let alone = log_e_over_share(seen.gray, guess, limit);
+                        let compared = log_e_over_stable(seen, Shares { gray: guess, stable: known }, 0.0);
+                        let weight =
+                            probability(seen.gray, gray_share) * probability(seen.stable, stable_share);
+                        weight * alone.min(compared).exp()
+                    })
+                    .sum();
+                assert!(
+                    expectation <= 1.0 + 1e-9,
+                    "{guess} {known} {gray_share} {stable_share}: {expectation}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn guesses_are_above_the_limit_and_below_all() {
+    for limit in [0.0, 1e-9, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999_99, 1.0 - 1e-6] {
+        let guesses = guesses(limit).unwrap();
+        assert!(guesses.is_sorted(), "{limit}: {guesses:?}");
+        assert!(guesses[0] > limit && guesses[ALTERNATIVES - 1] < 1.0, "{limit}: {guesses:?}");
+        assert!(guesses[ALTERNATIVES - 1] >= 0.949, "{limit}: {guesses:?}");
+    }
+    for limit in [1.0, 2.0, f64::INFINITY] {
+        assert_eq!(guesses(limit), None);
+    }
+}
+
+#[test]
+fn no_tick_decides_alone_and_a_few_of_failures_alone_do() {
+    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+        let mut detector = Detector::new(limit);
+        let mut ticks = 0;
+        while detector.alarm().is_none() {
+            detector.tick(Tally::new(1_000_000, 1_000_000), Some(Tally::new(1_000_000, 0)));
+            ticks += 1;
+        }
+        assert!((4..=5).contains(&ticks), "{limit:?}: {ticks}");
+        assert_eq!(detector.alarm().map(|evidence| evidence.ticks), Some(ticks));
+    }
+}
+
+#[test]
+fn a_good_past_hides_nothing_and_a_bad_one_is_forgotten() {
+    let mut detector = Detector::new(Limit::Share(0.01));
+    (0..HOUR).for_each(|_| detector.tick(Tally::new(10, 0), None));
+    (0..3).for_each(|_| detector.tick(Tally::new(10, 10), None));
+    assert_eq!(detector.alarm(), None);
+    (0..2).for_each(|_| detector.tick(Tally::new(10, 10), None));
+    let evidence = detector.alarm().unwrap();
+    assert_eq!(evidence, Evidence { gray: Tally::new(50, 50), stable: Tally::default(), ticks: 5 });
+    (0..HOUR).for_each(|_| detector.tick(Tally::new(10, 10), None));
+    (0..1_200).for_each(|_| detector.tick(Tally::new(10, 0), None));
+    assert!(detector.log_evidence() < 0.0, "five minutes: {}", detector.log_evidence());
+}
+
+#[test]
+fn sparse_requests_are_compared_when_both_sides_have_some() {
+    let run = |gray_errors: u64, stable_errors: u64| {
+        let mut detector = Detector::new(Limit::Share(0.01));
+        (0..400).for_each(|_| detector.tick(Tally::default(), Some(Tally::new(1, 0))));
+        // One request a second on either side, never in the same tick.
+        let ticks = (0..400).take_while(|tick| {
+            let gray = if tick % 4 == 0 { Tally::new(1, gray_errors) } else { Tally::default() };
+            let stable = if tick % 4 == 2 { Tally::new(1, stable_errors) } else { Tally::default() };
+            detector.tick(gray, Some(stable));
+            detector.alarm().is_none()
+        });
+        ticks.count()
+    };
+    assert!(run(1, 0) < 80, "twenty seconds, of one against one: {}", run(1, 0));
+    assert_eq!(run(1, 1), 400, "both fail");
+    assert_eq!(run(0, 0), 400);
+    let mut alone = Detector::new(Limit::OverStable(0.01));
+    (0..1_000).for_each(|_| alone.tick(Tally::new(10, 10), Some(Tally::default())));
+    (0..1_000).for_each(|_| alone.tick(Tally::new(10, 10), None));
+    assert_eq!(alone.alarm(), None, "there is nothing to compare with");
+}
+
+/// A thousand releases of an hour that are as bad as they may be, to the last error: the evidence gets as far as it may, and no more
+/// often than promised.
+#[test]
+fn false_alarms_are_as_rare_as_promised() {
+    for (limit, gray, stable) in [
+        (Limit::Share(0.01), 0.01, 0.001),
+        (Limit::Share(0.01), 0.05, 0.05),
+        (Limit::Share(0.05), 0.001, 0.001),
+        (Limit::OverStable(0.0), 0.01, 0.01),
+        (Limit::OverStable(0.01), 0.012, 0.002),
+    ] {
+        let mut most = Vec::new();
+        for seed in 0..200 {
+            let mut rng = Rng::with_seed(seed);
+            let mut detector = Detector::new(limit);
+            let evidence = (0..HOUR).map(|_| {
+                let gray = draw(&mut rng, 10, gray);
+                detector.tick(gray, Some(draw(&mut rng, 40, stable)));
+                detector.log_evidence()
+            });
+            most.push(evidence.fold(0.0, f64::max));
+        }
+        for alpha in [ALPHA, 1e-8, 1e-7, 1e-6] {
+            let alarms = most.iter().filter(|most| **most >= -f64::ln(alpha)).count();
+            let promised = HOUR as f64 * alpha * most.len() as f64;
+            println!(
+                "{limit:?} {gray} {stable} {alpha}: {alarms} alarms in {} hours, {promised:.4} promised",
+                most.len()
+            );
+            // Three standard deviations more, of what is nearly a Poisson distribution.
+            assert!(
+                alarms as f64 <= promised + 3.0 * promised.sqrt(),
+                "{limit:?} {gray} {stable} {alpha}: {alarms}"
+            );
+        }
+    }
+}
+
+/// Outages of both, of every size, with both versions recovering: nobody is blamed.
+#[test]
+fn what_fails_alike_is_never_an_alarm() {
+    let mut rng = Rng::with_seed(7);
+    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+        for run in 0..300 {
+            let mut detector = Detector::new(limit);
+            let mut share = 0.001;
+            for tick in 0..2_400 {
+                if tick % 120 == 0 {
+                    share = [0.001, 0.02, 0.2, 0.5, 0.9, 0.999][rng.usize(..6)];
+                }
+                let (requests, times) = (1 + run % 40, [1, 4, 20][tick % 3]);
+                let gray = draw(&mut rng, requests, share);
+                detector.tick(gray, Some(draw(&mut rng, requests * times, share)));
+                assert_eq!(detector.alarm(), None, "{limit:?}, run {run}, tick {tick}");
+            }
+        }
+    }
+}
+
+/// How many ticks after a fault began the alarm is raised, in the middle and in nine of ten cases, with 40 requests a second to gray and
+/// 160 to stable, which fails one of a thousand.
+#[test]
+fn faults_are_found_in_time() {
+    for (share, middle_max, most_max) in [(0.999_999, 5, 5), (0.5, 8, 9), (0.1, 40, 60), (0.04, 160, 260)] {
+        for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+            let mut delays: Vec<u64> = (0..100).map(|seed| delay(limit, share, seed)).collect();
+            delays.sort_unstable();
+            let (middle, most) = (delays[50], delays[90]);
+            println!("{limit:?}, {share}: {middle} ticks, {most} in nine of ten");
+            assert!(middle <= middle_max && most <= most_max, "{limit:?}, {share}: {middle} {most}");
+        }
+    }
+}
+
+fn delay(limit: Limit, share: f64, seed: u64) -> u64 {
+    let mut rng = Rng::with_seed(seed);
+    let mut detector = Detector::new(limit);
+    for tick in 0_u64.. {
+        let share = if tick < 1_000 { 0.001 } else { share };
+        let gray = draw(&mut rng, 10, share);
+        detector.tick(gray, Some(draw(&mut rng, 40, 0.001)));
+        if detector.alarm().is_some() {
+            return (tick + 1).checked_sub(1_000).unwrap();
+        }
+    }
+    unreachable!()
+}
+
+fn any_tally() -> impl Strategy<Value = Tally> {
+    let count = prop_oneof![0_u64..100, any::<u64>(), Just(u64::MAX)];
+    (count.clone(), count).prop_map(|(requests, errors)| Tally::new(requests, errors))
+}
+
+fn any_limit() -> impl Strategy<Value = Limit> {
+    let share = prop_oneof![0.0_f64..=1.0, any::<f64>(), Just(f64::NAN)];
+    (share, any::<bool>())
+        .prop_map(|(share, alone)| if alone { Limit::Share(share) } else { Limit::OverStable(share) })
+}
+
+proptest! {
+    #[test]
+    fn the_evidence_is_finite_whatever_comes(
+        limit in any_limit(),
+        ticks in prop::collection::vec((any_tally(), prop::option::of(any_tally())), 0..60),
+    ) {
+        let mut detector = Detector::new(limit);
+        for (gray, stable) in ticks {
+            detector.tick(gray, stable);
+            prop_assert!(detector.log_evidence().is_finite());
+            if let Some(evidence) = detector.alarm() {
+                prop_assert!(evidence.gray.errors() > 0, "nothing is blamed for nothing");
+            }
+        }
+    }
+
+    /// Against all points of the null on a fine grid: none is nearer.
+    #[test]
+    fn the_nearest_null_is_the_nearest(
+        n in (1_u64..1_000, 1_u64..1_000),
+        over in 0.0_f64..0.5,
+        stable in 0.000_1_f64..0.99,
+        further in 0.001_f64..0.999,
+    ) {
+        let gray = stable + over + (1.0 - stable - over) * further;
+        prop_assume!(gray < 0.999_999);
+        let alternative = Shares { gray, stable };
+        let seen = seen(Tally::new(n.0, 0), Tally::new(n.1, 0));
+        let kl = |from: f64, to: f64| from * (from / to).ln() + (1.0 - from) * ((1.0 - from) / (1.0 - to)).ln();
+        let distance = |null: Shares| n.0 as f64 * kl(gray, null.gray) + n.1 as f64 * kl(stable, null.stable);
+        let found = nearest_null(seen, alternative, over);
+        prop_assert!((found.gray - found.stable - over).abs() < 1e-9);
+        let least = distance(found);
+        for step in 1..2_000 {
+            let stable = f64::from(step) / 2_000.0;
+            for gray in [stable + over, stable + over * 0.5, stable * 0.9] {
+                if gray < 1.0 {
+                    let other = Shares { gray, stable };
+                    prop_assert!(distance(other) >= least * (1.0 - 1e-9) - 1e-12, "{other:?} is nearer than {found:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The last minute, or whatever the policy says: the figures that people are told.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::figures::{Figures, Tally};
+use crate::histogram::Histogram;
+use crate::limits::{MAX_SLOTS, TICK};
+
+/// What gray and stable did in the last ticks.
+///
+/// It has at most [`MAX_SLOTS`] slots. In a window of more ticks than that, a slot has several, and goes as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    slots: VecDeque<Slot>,
+    /// How many slots there may be.
+    slots_max: usize,
+    ticks_per_slot: usize,
+    /// Ticks in the youngest slot.
+    ticks_in_last: usize,
+}
+
+/// One or several ticks.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    gray: Figures,
+    stable: Figures,
+}
+
+/// One of the two versions that a window has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Gray,
+    Stable,
+}
+
+// === impl Window ===
+
+impl Window {
+    /// A window of so much time, rounded down to whole ticks; of one tick at least.
+    pub(crate) fn new(length: Duration) -> Self {
+        let ticks = usize::try_from(length.as_millis() / TICK.as_millis()).unwrap_or(usize::MAX).max(1);
+        let ticks_per_slot = ticks.div_ceil(MAX_SLOTS);
+        let slots_max = ticks / ticks_per_slot;
+        Self { slots: VecDeque::new(), slots_max, ticks_per_slot, ticks_in_last: ticks_per_slot }
+    }
+
+    /// Takes the next tick, and lets go what is too old.
+    pub(crate) fn push(&mut self, gray: &Figures, stable: &Figures) {
+        if self.ticks_in_last >= self.ticks_per_slot {
+            self.slots.push_back(Slot::default());
+            self.ticks_in_last = 0;
+        }
+        if self.slots.len() > self.slots_max {
+            self.slots.pop_front();
+        }
+        self.ticks_in_last += 1;
+        if let Some(slot) = self.slots.back_mut() {
+            slot.gray.merge(gray);
+            slot.stable.merge(stable);
+        }
+    }
+
+    /// How much time it has.
+    pub(crate) fn length(&self) -> Duration {
+        let full = self.slots.len().saturating_sub(1).saturating_mul(self.ticks_per_slot);
+        let ticks = if self.slots.is_empty() { 0 } else { full.saturating_add(self.ticks_in_last) };
+        TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
+    /// Requests and errors of one version.
+    pub(crate) fn tally(&self, side: Side) -> Tally {
+        self.figures(side).fold(Tally::default(), |sum, figures| sum.plus(figures.tally))
+    }
+
+    /// How long the requests of one version took.
+    pub(crate) fn latency(&self, side: Side) -> Histogram {
+        self.figures(side).fold(Histogram::default(), |mut sum, figures| {
+            sum.merge(&figures.latency);
+            sum
+        })
+    }
+
+    fn figures(&self, side: Side) -> impl Iterator<Item = &Figures> {
+        self.slots.iter().map(move |slot| match side {
+            Side::Gray => &slot.gray,
+            Side::Stable => &slot.stable,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn figures(requests: u64, errors: u64) -> Figures {
+        Figures::new(requests, errors, Histogram::from_cumulative([(10.0, errors)], requests))
+    }
+
+    #[test]
+    fn an_endless_window_has_bounded_memory() {
+        let mut window = Window::new(Duration::MAX);
+        (0..10_000).for_each(|_| window.push(&figures(1, 0), &figures(1, 1)));
+        assert!(window.slots.len() <= MAX_SLOTS);
+        assert_eq!(window.tally(Side::Gray), Tally::new(10_000, 0));
+        let mut window = Window::new(Duration::ZERO);
+        (0..3).for_each(|n| window.push(&figures(n, 0), &figures(1, 1)));
+        assert_eq!((window.tally(Side::Gray).requests(), window.length()), (2, TICK), "one tick at least");
+    }
+
+    proptest! {
+        /// Against all ticks in a list: the last of them, as many as fit, less a part of a slot in a long window.
+        #[test]
+        fn it_is_the_sum_of_the_last_ticks(
+            ticks in prop::collection::vec((0_u64..50, 0_u64..50), 1..1_500),
+            wanted in 1_u32..1_000,
+        ) {
+            let mut window = Window::new(TICK * wanted);
+            for (requests, errors) in &ticks {
+                window.push(&figures(*requests, *errors), &figures(*errors, 0));
+            }
+            let kept = (window.length().as_millis() / TICK.as_millis()) as usize;
+            let wanted = wanted as usize;
+            prop_assert!(kept <= wanted.min(ticks.len()));
+            prop_assert!(kept + 2 * wanted.div_ceil(MAX_SLOTS) > wanted.min(ticks.len()));
+            prop_assert!(wanted > MAX_SLOTS || kept == wanted.min(ticks.len()));
+            let mut naive = Figures::default();
+            ticks[ticks.len() - kept..].iter().for_each(|(n, errors)| naive.merge(&figures(*n, *errors)));
+            prop_assert_eq!(window.tally(Side::Gray), naive.tally);
+            prop_assert_eq!(window.latency(Side::Gray), naive.latency);
+        }
+    }
+}
