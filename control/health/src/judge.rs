@@ -138,7 +138,7 @@ impl Judge {
         let latency = self.window.latency(Side::Stable);
         match latency.quantile(limit.percentile) {
             _ if latency.requests() < self.policy.min_requests => Threshold::Unknown,
-            Some(Percentile::About(ms)) => Threshold::Ms(ms * limit.max_ratio.max(1.0)),
+            Some(Percentile::About(ms)) => Threshold::Ms(ms * limit.ratio()),
             Some(Percentile::MoreThan(ms)) => Threshold::TooCoarse(ms),
             None => Threshold::Unknown,
         }
@@ -214,7 +214,7 @@ impl Judge {
             return Some(self.stable_too_few(stable.requests()));
         }
         let (over_stable, during) = (*over_stable, self.window.length());
-        let is_over = gray.share()? > stable.share()? + over_stable.max(0.0);
+        let is_over = gray.share()? > stable.share()? + over_stable.clamp(0.0, 1.0);
         is_over.then_some(Why::NotYet(Fault::WorseThanStable { gray, stable, over_stable, during }))
     }
 
@@ -254,6 +254,10 @@ impl LatencyLimit {
     /// The share of requests that may take longer.
     fn share(self) -> f64 {
         1.0 - self.percentile / 100.0
+    }
+
+    fn ratio(self) -> f64 {
+        self.max_ratio.clamp(1.0, f64::MAX)
     }
 }
 

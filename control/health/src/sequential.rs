@@ -11,6 +11,9 @@
 //!   and the probability of one within `n` ticks at most `n * ALPHA`: the sum over all starts of the products of `E` since the start
 //!   is at least `M`, and grows by at most 1 a tick in expectation.
 //!
+//! What is against a version is compared with stable of the same tick, tick by tick: an outage of both that is seen of gray a tick or two
+//! earlier does no harm, because no tick decides; one that is seen a second earlier can.
+//!
 //! Everything is kept as logarithms and is finite for any counts.
 
 use std::array;
@@ -144,7 +147,7 @@ impl Detector {
         let stable = self.stable.share();
         let (limit, edge) = match self.limit {
             Limit::Share(share) => (self.limit, share),
-            Limit::OverStable(over) => (self.limit, stable + over.max(0.0)),
+            Limit::OverStable(over) => (self.limit, stable + over.clamp(0.0, 1.0)),
         };
         let Some(guesses) = guesses(edge) else { return };
         for (bet, gray) in self.bets.iter_mut().zip(guesses) {
@@ -217,10 +220,10 @@ impl Average {
 fn guesses(limit: f64) -> Option<[f64; ALTERNATIVES]> {
     /// The largest guess, if the limit is not near it: 95 % of the requests.
     const MOST: f64 = 19.0;
-    let limit = limit.max(MIN_SHARE);
     if limit.is_nan() || limit > 1.0 - MIN_SHARE {
         return None;
     }
+    let limit = limit.max(MIN_SHARE);
     let odds = |share: f64| share / (1.0 - share);
     // Half more, and at least half a percentage point more: less is nothing to roll back for in seconds, and is found in minutes.
     let first = (1.5 * odds(limit)).max(odds((limit + 0.005).min(1.0 - MIN_SHARE / 2.0)));
@@ -253,7 +256,7 @@ fn log_e_over_share(gray: Tally, guess: f64, limit: f64) -> f64 {
 /// the expectation is at most 1 in all of it. Nothing on one side makes it 1 at most, for want of a comparison.
 fn log_e_over_stable(seen: Evidence, alternative: Shares, over: f64) -> f64 {
     let over = over.clamp(0.0, 1.0);
-    let is_in_null = !(alternative.gray > alternative.stable + over);
+    let is_in_null = alternative.gray <= alternative.stable + over;
     if is_in_null || seen.gray.requests() == 0 || seen.stable.requests() == 0 {
         return 0.0;
     }

@@ -178,6 +178,12 @@ fn latency_is_not_judged_where_stable_is_not_known() {
 }
 
 #[test]
+fn a_limit_that_is_no_number_is_not_tested() {
+    let mut court = Court::new(with_errors(Some(f64::NAN), Some(f64::NAN)));
+    assert_eq!(court.ticks(500, &figures(10, 10), &figures(40, 0)), Verdict::Healthy);
+}
+
+#[test]
 fn what_is_not_limited_is_not_tested() {
     let mut court = Court::new(Policy::default());
     assert_eq!(court.ticks(500, &timed(0, 10), &timed(40, 0)), Verdict::Healthy);
@@ -207,7 +213,7 @@ fn healthy_releases_are_left_alone() {
 }
 
 proptest! {
-    /// Whatever is observed: an answer, without end or harm; and a fault stays.
+    /// Whatever is observed: an answer in one line; and a fault stays.
     #[test]
     fn any_figures_are_judged(
         limits in (any::<f64>(), any::<f64>(), any::<f64>(), any::<f64>(), any::<u64>(), any::<u64>()),

@@ -116,7 +116,7 @@ fn guesses_are_above_the_limit_and_below_all() {
         assert!(guesses[0] > limit && guesses[ALTERNATIVES - 1] < 1.0, "{limit}: {guesses:?}");
         assert!(guesses[ALTERNATIVES - 1] >= 0.949, "{limit}: {guesses:?}");
     }
-    for limit in [1.0, 2.0, f64::INFINITY] {
+    for limit in [1.0, 2.0, f64::INFINITY, f64::NAN] {
         assert_eq!(guesses(limit), None);
     }
 }
@@ -194,7 +194,7 @@ fn false_alarms_are_as_rare_as_promised() {
             });
             most.push(evidence.fold(0.0, f64::max));
         }
-        for alpha in [ALPHA, 1e-8, 1e-7, 1e-6] {
+        for alpha in [ALPHA, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4] {
             let alarms = most.iter().filter(|most| **most >= -f64::ln(alpha)).count();
             let promised = HOUR as f64 * alpha * most.len() as f64;
             println!(
@@ -226,6 +226,27 @@ fn what_fails_alike_is_never_an_alarm() {
                 let gray = draw(&mut rng, requests, share);
                 detector.tick(gray, Some(draw(&mut rng, requests * times, share)));
                 assert_eq!(detector.alarm(), None, "{limit:?}, run {run}, tick {tick}");
+            }
+        }
+    }
+}
+
+/// An outage of both, that is seen of gray a little earlier, and later again that it is over.
+#[test]
+fn what_is_seen_of_gray_two_ticks_earlier_or_later_is_never_an_alarm() {
+    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+        for (gray_ticks, stable_ticks) in [(200..400, 202..402), (202..402, 200..400), (200..400, 202..398)] {
+            for share in [0.1, 0.5, 0.999] {
+                let mut rng = Rng::with_seed(3);
+                let mut detector = Detector::new(limit);
+                for tick in 0..800 {
+                    let mut side = |ticks: &std::ops::Range<i32>, requests| {
+                        draw(&mut rng, requests, if ticks.contains(&tick) { share } else { 0.001 })
+                    };
+                    let gray = side(&gray_ticks, 10);
+                    detector.tick(gray, Some(side(&stable_ticks, 40)));
+                    assert_eq!(detector.alarm(), None, "{limit:?} {share} {gray_ticks:?}, tick {tick}");
+                }
             }
         }
     }
