@@ -9,6 +9,7 @@ mod judge;
 pub mod limits;
 mod policy;
 pub mod sequential;
+pub mod template;
 mod verdict;
 mod window;
 

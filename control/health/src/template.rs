@@ -1,0 +1,481 @@
+//! Which cluster of a proxy is which version of which service.
+//!
+//! Proxies count by cluster, and each mesh names clusters in its own way: `{service}-{version}` by hand,
+//! `outbound|{port}|{version}|{host}` in Istio. A name is never taken apart by guessing: the template is filled in for each service and
+//! version that is known, and what a proxy reports is looked up. So `pay-api-v2` is version `v2` of `pay-api`, and not version
+//! `api-v2` of `pay`, unless both are there; then it is nobody's, and [`Match::Ambiguous`] says so.
+
+use std::collections::BTreeMap;
+
+use regex::bytes::{Regex, RegexBuilder};
+use thiserror::Error;
+
+/// Bytes of a template.
+pub const MAX_TEMPLATE_BYTES: usize = 1_024;
+
+/// Bytes that a regular expression may take when compiled.
+pub const MAX_REGEX_BYTES: usize = 64 * 1_024;
+
+/// Bytes of a cluster's name that is looked up. Longer ones are nobody's.
+pub const MAX_CLUSTER_BYTES: usize = 1_024;
+
+/// Digits of a port.
+const MAX_PORT_DIGITS: usize = 5;
+
+/// What begins a regular expression.
+const REGEX: &str = "regex:";
+
+/// How the clusters of a tenant are named.
+#[derive(Clone, Debug)]
+pub struct Template(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    Parts(Vec<Part>),
+    Regex(Regex),
+}
+
+/// A part of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Service,
+    Version,
+    Host,
+    /// Any digits.
+    Port,
+}
+
+/// One version of one service, under one of its hosts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The service's name.
+    pub service: String,
+    /// The version's name.
+    pub version: String,
+    /// One of the service's hosts. A service with several is several targets.
+    pub host: String,
+}
+
+/// What the names of clusters mean.
+#[derive(Clone, Debug)]
+pub struct Clusters {
+    /// Where the names come from, if not from filling in.
+    regex: Option<Regex>,
+    /// By what stands before and behind the port. Without one, nothing stands behind.
+    by_name: BTreeMap<Name, Owner>,
+}
+
+/// What identifies a target: the name around the port, or what a regular expression found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Whole(String),
+    AroundPort(String, String),
+    Found { service: Option<String>, version: String, host: Option<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    One(Target),
+    /// Two of those that claim it.
+    Several(Target, Target),
+}
+
+/// Whose a cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match<'a> {
+    /// It is this one's.
+    Target(&'a Target),
+    /// It belongs to more than one, of which these are two.
+    Ambiguous(&'a Target, &'a Target),
+    /// It is nobody's that is known.
+    Unknown,
+}
+
+/// Why a text is no template. Each says what was written, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// It is too long.
+    #[error("cluster template: {bytes} bytes are over the limit of {MAX_TEMPLATE_BYTES}; shorten it")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A brace is open, or closed that was not.
+    #[error(
+        "cluster template {template:?}: a brace has no other one; write {{service}}, or `regex:` for names with braces"
+    )]
+    Brace {
+        /// What was written.
+        template: String,
+    },
+    /// There is no such placeholder.
+    #[error(
+        "cluster template {template:?}: there is no {name:?}; there are {{service}}, {{version}}, {{host}} and {{port}}"
+    )]
+    UnknownPlaceholder {
+        /// What was written.
+        template: String,
+        /// The placeholder.
+        name: String,
+    },
+    /// A placeholder stands there twice.
+    #[error("cluster template {template:?}: {{{name}}} stands there twice; write it once")]
+    Twice {
+        /// What was written.
+        template: String,
+        /// The placeholder.
+        name: String,
+    },
+    /// It does not tell versions from each other.
+    #[error(
+        "cluster template {template:?}: the version is missing; write {{version}}, or (?<version>…) with `regex:`"
+    )]
+    NoVersion {
+        /// What was written.
+        template: String,
+    },
+    /// It does not tell services from each other.
+    #[error(
+        "cluster template {template:?}: service and host are missing; write {{service}} or {{host}}, or one as (?<service>…) with `regex:`"
+    )]
+    NoService {
+        /// What was written.
+        template: String,
+    },
+    /// The regular expression cannot be read, or is too large.
+    #[error("cluster template {template:?}: {reason}")]
+    Regex {
+        /// What was written.
+        template: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+// === impl Template ===
+
+impl Template {
+    /// From text with placeholders, each at most once: `{version}`, at least one of `{service}` and `{host}`, and `{port}`, which is any
+    /// digits. Or a regular expression behind `regex:`, which has to match the whole name, with groups of these names.
+    ///
+    /// # Errors
+    /// When a version or a service could not be told by it, or when it cannot be read.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        if text.len() > MAX_TEMPLATE_BYTES {
+            return Err(TemplateError::TooLong { bytes: text.len() });
+        }
+        match text.strip_prefix(REGEX) {
+            Some(expression) => parse_regex(text, expression).map(|regex| Self(Form::Regex(regex))),
+            None => parse_parts(text).map(|parts| Self(Form::Parts(parts))),
+        }
+    }
+
+    /// The meaning of clusters' names, for all that is known.
+    #[must_use]
+    pub fn clusters(&self, targets: impl IntoIterator<Item = Target>) -> Clusters {
+        let regex = match &self.0 {
+            Form::Parts(_) => None,
+            Form::Regex(regex) => Some(regex.clone()),
+        };
+        let mut clusters = Clusters { regex, by_name: BTreeMap::new() };
+        for target in targets {
+            clusters.add(self.name(&target), target);
+        }
+        clusters
+    }
+
+    fn name(&self, target: &Target) -> Name {
+        match &self.0 {
+            Form::Parts(parts) => fill_in(parts, target),
+            Form::Regex(regex) => {
+                let has = |group: &str| regex.capture_names().flatten().any(|name| name == group);
+                Name::Found {
+                    service: has("service").then(|| target.service.clone()),
+                    version: target.version.clone(),
+                    host: has("host").then(|| target.host.clone()),
+                }
+            }
+        }
+    }
+}
+
+// === impl Clusters ===
+
+impl Clusters {
+    /// Whose a cluster of this name is.
+    #[must_use]
+    pub fn find(&self, cluster: &str) -> Match<'_> {
+        if cluster.len() > MAX_CLUSTER_BYTES {
+            return Match::Unknown;
+        }
+        let names = match &self.regex {
+            Some(regex) => found(regex, cluster).into_iter().collect(),
+            None => readings(cluster),
+        };
+        // With a port next to digits, one name can be read in several ways.
+        let owners = names.iter().filter_map(|name| self.by_name.get(name));
+        owners.fold(Match::Unknown, |so_far, owner| match (so_far, owner) {
+            (Match::Unknown, Owner::One(target)) => Match::Target(target),
+            (Match::Unknown, Owner::Several(a, b)) => Match::Ambiguous(a, b),
+            (Match::Target(first), Owner::One(target)) if !first.is_same_version(target) => {
+                Match::Ambiguous(first, target)
+            }
+            (Match::Target(first), Owner::Several(a, _)) => Match::Ambiguous(first, a),
+            (so_far, _) => so_far,
+        })
+    }
+
+    fn add(&mut self, name: Name, target: Target) {
+        match self.by_name.get_mut(&name) {
+            None => {
+                self.by_name.insert(name, Owner::One(target));
+            }
+            Some(owner) => {
+                if let Owner::One(first) = owner
+                    && !first.is_same_version(&target)
+                {
+                    *owner = Owner::Several(first.clone(), target);
+                }
+            }
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    fn is_same_version(&self, other: &Self) -> bool {
+        self.service == other.service && self.version == other.version
+    }
+}
+
+fn parse_parts(template: &str) -> Result<Vec<Part>, TemplateError> {
+    let brace = || TemplateError::Brace { template: template.to_owned() };
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some((text, behind)) = rest.split_once('{') {
+        let (name, behind) = behind.split_once('}').ok_or_else(brace)?;
+        if text.contains('}') || name.contains('{') {
+            return Err(brace());
+        }
+        let part = placeholder(template, name)?;
+        if parts.contains(&part) {
+            return Err(TemplateError::Twice { template: template.to_owned(), name: name.to_owned() });
+        }
+        parts.push(Part::Text(text.to_owned()));
+        parts.push(part);
+        rest = behind;
+    }
+    if rest.contains('}') {
+        return Err(brace());
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    let has_service = parts.contains(&Part::Service) || parts.contains(&Part::Host);
+    check_placeholders(template, parts.contains(&Part::Version), has_service)?;
+    Ok(parts)
+}
+
+fn placeholder(template: &str, name: &str) -> Result<Part, TemplateError> {
+    match name {
+        "service" => Ok(Part::Service),
+        "version" => Ok(Part::Version),
+        "host" => Ok(Part::Host),
+        "port" => Ok(Part::Port),
+        _ => Err(TemplateError::UnknownPlaceholder { template: template.to_owned(), name: name.to_owned() }),
+    }
+}
+
+fn check_placeholders(template: &str, has_version: bool, has_service: bool) -> Result<(), TemplateError> {
+    let template = template.to_owned();
+    match (has_version, has_service) {
+        (true, true) => Ok(()),
+        (false, _) => Err(TemplateError::NoVersion { template }),
+        (true, false) => Err(TemplateError::NoService { template }),
+    }
+}
+
+fn parse_regex(template: &str, expression: &str) -> Result<Regex, TemplateError> {
+    // Alone first, so that no odd bracket in it can reach around what is put around it.
+    let build = |expression: &str| {
+        let mut builder = RegexBuilder::new(expression);
+        builder.unicode(false).size_limit(MAX_REGEX_BYTES).nest_limit(32).build().map_err(|error| {
+            let reason = match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!("the regular expression takes more than {limit} bytes; write a simpler one")
+                }
+                error => error.to_string(),
+            };
+            TemplateError::Regex { template: template.to_owned(), reason }
+        })
+    };
+    build(expression)?;
+    // The line's end is for an expression that ends with a comment.
+    let regex =
+        build(&format!(r"\A(?:{expression})\z")).or_else(|_| build(&format!("\\A(?:{expression}\n)\\z")))?;
+    let names: Vec<&str> = regex.capture_names().flatten().collect();
+    if let Some(name) = names.iter().find(|name| placeholder(template, name).is_err()) {
+        return Err(TemplateError::UnknownPlaceholder {
+            template: template.to_owned(),
+            name: (*name).to_owned(),
+        });
+    }
+    let has_service = names.contains(&"service") || names.contains(&"host");
+    check_placeholders(template, names.contains(&"version"), has_service)?;
+    Ok(regex)
+}
+
+fn fill_in(parts: &[Part], target: &Target) -> Name {
+    let (mut text, mut before_port) = (String::new(), None);
+    for part in parts {
+        match part {
+            Part::Text(fixed) => text.push_str(fixed),
+            Part::Service => text.push_str(&target.service),
+            Part::Version => text.push_str(&target.version),
+            Part::Host => text.push_str(&target.host),
+            Part::Port => before_port = Some(std::mem::take(&mut text)),
+        }
+    }
+    match before_port {
+        Some(before) => Name::AroundPort(before, text),
+        None => Name::Whole(text),
+    }
+}
+
+/// All that a cluster's name can be: whole, or with any of its digits as a port.
+fn readings(cluster: &str) -> Vec<Name> {
+    let mut names = vec![Name::Whole(cluster.to_owned())];
+    for (at, _) in cluster.char_indices() {
+        let Some((before, rest)) = cluster.split_at_checked(at) else { continue };
+        let digits = rest.bytes().take(MAX_PORT_DIGITS).take_while(u8::is_ascii_digit).count();
+        for (_, behind) in (1..=digits).filter_map(|digits| rest.split_at_checked(digits)) {
+            names.push(Name::AroundPort(before.to_owned(), behind.to_owned()));
+        }
+    }
+    names
+}
+
+fn found(regex: &Regex, cluster: &str) -> Option<Name> {
+    let captures = regex.captures(cluster.as_bytes())?;
+    let group = |name: &str| {
+        let bytes = captures.name(name)?.as_bytes();
+        String::from_utf8(bytes.to_vec()).ok()
+    };
+    Some(Name::Found { service: group("service"), version: group("version")?, host: group("host") })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target(service: &str, version: &str, host: &str) -> Target {
+        Target { service: service.into(), version: version.into(), host: host.into() }
+    }
+
+    fn clusters(template: &str, targets: &[Target]) -> Clusters {
+        Template::parse(template).unwrap().clusters(targets.to_vec())
+    }
+
+    #[test]
+    fn names_by_hand_and_of_istio_are_looked_up() {
+        let known = [target("pay-api", "v2", "pay.bank"), target("pay-api", "v1", "pay.bank")];
+        for (template, cluster) in [
+            ("{service}-{version}", "pay-api-v2"),
+            ("outbound|{port}|{version}|{host}", "outbound|8080|v2|pay.bank"),
+            ("{version}.{service}:{port}", "v2.pay-api:80"),
+            (r"regex:(?<service>[a-z-]+)-(?<version>v\d+)", "pay-api-v2"),
+            (r"regex:outbound\|\d+\|(?<version>[^|]*)\|(?<host>.*)", "outbound|8080|v2|pay.bank"),
+            ("regex:(?x) (?<host>[a-z.]+) / (?<version>.+) # by hand", "pay.bank/v2"),
+        ] {
+            let clusters = clusters(template, &known);
+            assert_eq!(clusters.find(cluster), Match::Target(&known[0]), "{template}");
+            for other in [format!("{cluster}x"), format!("x{cluster}"), String::new(), "x".repeat(2_000)] {
+                assert_eq!(clusters.find(&other), Match::Unknown, "{template}: {other}");
+            }
+        }
+        let istio = clusters("outbound|{port}|{version}|{host}", &known);
+        for odd in ["outbound||v2|pay.bank", "outbound|123456|v2|pay.bank", "outbound|80a|v2|pay.bank"] {
+            assert_eq!(istio.find(odd), Match::Unknown, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_two_is_nobodys() {
+        let (a, b) = (target("pay", "api-v2", "pay"), target("pay-api", "v2", "api"));
+        let both = clusters("{service}-{version}", &[a.clone(), b.clone()]);
+        assert_eq!(both.find("pay-api-v2"), Match::Ambiguous(&a, &b));
+        assert_eq!(
+            clusters("{service}-{version}", std::slice::from_ref(&a)).find("pay-api-v2"),
+            Match::Target(&a)
+        );
+        let (one, three) = (target("a", "v1", "h"), target("a", "v18", "h"));
+        let ported = clusters("{service}{version}{port}", &[one.clone(), three.clone()]);
+        assert!(matches!(ported.find("av1808"), Match::Ambiguous(..)));
+        assert_eq!(ported.find("av109"), Match::Target(&one));
+        let hosts = [target("a", "v1", "one"), target("a", "v1", "two")];
+        assert_eq!(clusters("{service}-{version}", &hosts).find("a-v1"), Match::Target(&hosts[0]));
+    }
+
+    #[test]
+    fn other_texts_are_refused_for_their_reason() {
+        for (template, part) in [
+            ("", "the version is missing"),
+            ("{service}", "the version is missing"),
+            ("{version}", "service and host are missing"),
+            ("{service}-{version", "a brace has no other one"),
+            ("{service}-version}", "a brace has no other one"),
+            ("{service}-{{version}}", "a brace has no other one"),
+            ("{service}-{version}}", "a brace has no other one"),
+            ("{service}-{Version}", "there is no \"Version\""),
+            ("{service}-{version}-{version}", "{version} stands there twice"),
+            ("regex:(?<service>.*)", "the version is missing"),
+            ("regex:(?<version>.*)", "service and host are missing"),
+            ("regex:(?<service>.*)-(?<version>.*)(?<zone>.)", "there is no \"zone\""),
+            ("regex:(?<service>.*", "unclosed group"),
+            ("regex:(?<service>a))|((?<version>b)", "unopened group"),
+            ("regex:(?<service>.{5000})-(?<version>.{5000})", "write a simpler one"),
+        ] {
+            let error = Template::parse(template).unwrap_err().to_string();
+            assert!(error.contains(part), "{template}: {error}");
+        }
+        let long = Template::parse(&"x".repeat(1_025)).unwrap_err();
+        assert_eq!(long, TemplateError::TooLong { bytes: 1_025 });
+    }
+
+    proptest! {
+        /// What is filled in is found again, or belongs to two.
+        #[test]
+        fn each_target_is_found_by_its_name(
+            names in prop::collection::btree_set(("[ab1-]{1,4}", "[ab1-]{1,3}", "[ab.]{1,3}"), 1..12),
+            template in prop::sample::select(vec![
+                "{service}-{version}", "{service}{version}", "{version}|{host}|{service}", "o|{port}|{version}|{host}-{service}",
+                "{service}{port}{version}",
+            ]),
+            port in 1_u16..,
+        ) {
+            let targets: Vec<_> = names.iter().map(|(service, version, host)| target(service, version, host)).collect();
+            let clusters = clusters(template, &targets);
+            let name = |of: &Target| template
+                .replace("{service}", &of.service).replace("{version}", &of.version)
+                .replace("{host}", &of.host).replace("{port}", &port.to_string());
+            for of in &targets {
+                match clusters.find(&name(of)) {
+                    Match::Target(found) => prop_assert!(found.is_same_version(of), "{found:?} {of:?}"),
+                    Match::Ambiguous(a, b) => prop_assert!(!a.is_same_version(b)),
+                    Match::Unknown => prop_assert!(false, "{of:?} is lost"),
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_taken_or_refused(text in ".{0,40}", cluster in ".{0,40}") {
+            for text in [text.clone(), format!("regex:(?<service>a)(?<version>b){text}")] {
+                if let Ok(template) = Template::parse(&text) {
+                    let _ = template.clusters([target("a", "b", "c")]).find(&cluster);
+                }
+            }
+        }
+    }
+}
