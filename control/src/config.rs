@@ -7,6 +7,7 @@ pub use proxies::{LaggardPolicy, Laggards, ProxySettings};
 pub use xds::XdsSettings;
 
 use crate::caller::{Caller, SecretHash, Tokens};
+use graylane_health::template::{Template, TemplateError};
 use graylane_plan::Tenant;
 use graylane_rules::{Dimension, is_header_name, is_name, limits::MAX_DIMENSIONS};
 use graylane_xds::{Grants, SpiffePattern};
@@ -29,6 +30,8 @@ pub struct Config {
     xds: XdsSettings,
     /// Who may be served the rules of each tenant.
     identities: BTreeMap<String, Vec<SpiffePattern>>,
+    /// How the clusters of tenants are named, where they are not named as usual.
+    clusters: BTreeMap<String, Template>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +64,7 @@ struct FileTenant {
     output_header: Option<String>,
     #[serde(default)]
     identities: Vec<String>,
+    clusters: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +125,9 @@ impl Config {
         let named =
             named.map(|(name, tenant)| Ok((name.clone(), xds::identities(name, &tenant.identities)?)));
         let identities = named.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let templates =
+            file.tenants.iter().filter_map(|(name, tenant)| Some((name, tenant.clusters.as_ref()?)));
+        let clusters = templates.map(|(name, text)| template(name, text)).collect::<Result<_, _>>()?;
         let tenants = file.tenants.into_iter().map(|(name, tenant)| tenant.check(name));
         let tenants = tenants.collect::<Result<_, _>>()?;
         let mut tokens = Tokens::default();
@@ -128,7 +135,14 @@ impl Config {
             token.add_to(&mut tokens, &format!("tokens[{number}]"))?;
         }
         let xds = file.xds.check(!identities.is_empty())?;
-        Ok(Self { tenants, tokens: Arc::new(tokens), proxies: file.proxies.check()?, xds, identities })
+        Ok(Self {
+            tenants,
+            tokens: Arc::new(tokens),
+            proxies: file.proxies.check()?,
+            xds,
+            identities,
+            clusters,
+        })
     }
 
     /// The tenant of this name, when it may exist.
@@ -164,11 +178,26 @@ impl Config {
         Grants::new(self.identities.clone())
     }
 
+    /// How the clusters of a tenant's services are named in its proxies; like `loan-v2` when nothing is said.
+    #[must_use]
+    pub fn clusters(&self, tenant: &str) -> Template {
+        self.clusters.get(tenant).cloned().unwrap_or_default()
+    }
+
     /// The names of the tenants that it lists, separated by commas.
     #[must_use]
     pub fn names(&self) -> String {
         self.tenants.keys().cloned().collect::<Vec<_>>().join(", ")
     }
+}
+
+fn template(tenant: &str, text: &str) -> Result<(String, Template), ConfigError> {
+    let invalid = |error: TemplateError| ConfigError::Invalid {
+        field: format!("tenants.{tenant}.clusters"),
+        value: text.to_owned(),
+        limit: error.to_string(),
+    };
+    Ok((tenant.to_owned(), Template::parse(text).map_err(invalid)?))
 }
 
 // === impl FileToken ===

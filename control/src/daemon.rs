@@ -21,6 +21,7 @@ mod queries;
 mod refusals;
 mod state;
 mod tenant_record;
+mod verdicts;
 mod views;
 mod watching;
 
@@ -31,16 +32,17 @@ pub use order_filter::OrderFilter;
 pub use orders::{OrderAction, StartOrder};
 pub use proxies::ProxyFilter;
 pub use views::{
-    ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FreezeView, ListView,
-    NackView, NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary, PlanView, ProblemView,
-    ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, ServiceView, StageSummary, StageView,
-    StepView, WaitsView, WindowView,
+    ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FiguresView, FreezeView,
+    JudgedView, ListView, NackView, NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary,
+    PlanView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, ServiceView,
+    StageSummary, StageView, StepView, WaitsView, WindowView,
 };
 
 use crate::audit::Record;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
+use crate::health::Vitals;
 use graylane_order::{Actor, Event, Order};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
@@ -80,6 +82,8 @@ pub struct Daemon {
     watch: Mutex<Watch>,
     /// What the clock had counted when the daemon was opened.
     opened: Duration,
+    /// How the gray versions do.
+    vitals: Arc<Vitals>,
     /// The bell for those who watch: it counts commits.
     commits: watch::Sender<u64>,
     /// Whether the store failed.
@@ -107,6 +111,7 @@ impl Daemon {
         let daemon = Self {
             known: Mutex::new(known),
             store,
+            vitals: Arc::new(Vitals::new(config.clone())),
             config,
             fleet,
             watch: Mutex::new(Watch::new(&*clock, last_deed)),

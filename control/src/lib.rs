@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod fleet;
+pub mod health;
 pub mod inspection;
 pub mod measured_store;
 pub mod metrics;

@@ -17,7 +17,7 @@ metadata: { name: loan-2026-11, tenant: retail }
 spec:
   owner: release-manager
   batch: serial
-  onFault: rollback-service
+  health: { onFault: rollback-service }
   services:
     - { name: loan,   hosts: [loan.local],   stable: v1, gray: v2 }
     - { name: ledger, hosts: [ledger.local], stable: v1, gray: v2, dependsOn: [loan] }

@@ -27,4 +27,4 @@ pub use load::{Load, LoadReport, LoadSettings};
 pub use process::free_address;
 pub use rules_file::{RulesFile, Staged, move_into_place};
 pub use testbed::{LEDGER_HOST, LOAN_HOST, Testbed, TestbedSettings};
-pub use upstream::Upstream;
+pub use upstream::{Mood, Upstream};

@@ -1,12 +1,13 @@
 //! A version of a service: a real HTTP server that answers with what it saw.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Result;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -19,8 +20,21 @@ pub struct Upstream {
     version: String,
     address: SocketAddr,
     requests: Arc<AtomicU64>,
+    mood: Arc<Mutex<Mood>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How a server answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// At once, and well.
+    #[default]
+    Well,
+    /// With 500 to so many of a hundred requests.
+    Failing(u64),
+    /// Well, after so much time.
+    Slow(Duration),
 }
 
 // === impl Upstream ===
@@ -32,14 +46,15 @@ impl Upstream {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let requests = Arc::new(AtomicU64::new(0));
-        let app = app(service.to_owned(), version.to_owned(), Arc::clone(&requests));
+        let mood = Arc::<Mutex<Mood>>::default();
+        let app = app(service.to_owned(), version.to_owned(), Arc::clone(&requests), Arc::clone(&mood));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = thread::Builder::new().name(format!("{service}-{version}")).spawn(move || {
             runtime.block_on(serve(listener, app, stopped));
         })?;
         let (service, version) = (service.to_owned(), version.to_owned());
-        Ok(Self { service, version, address, requests, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { service, version, address, requests, mood, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The cluster of the routes that stands for this version, as `loan-v2`.
@@ -50,6 +65,11 @@ impl Upstream {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Answers so from now on.
+    pub fn be(&self, mood: Mood) {
+        *self.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
     }
 
     /// How many requests it answered.
@@ -67,11 +87,22 @@ impl Drop for Upstream {
     }
 }
 
-fn app(service: String, version: String, requests: Arc<AtomicU64>) -> Router {
+fn app(service: String, version: String, requests: Arc<AtomicU64>, mood: Arc<Mutex<Mood>>) -> Router {
     Router::new().fallback(move |headers: HeaderMap| {
-        requests.fetch_add(1, Ordering::Relaxed);
+        let number = requests.fetch_add(1, Ordering::Relaxed);
         let answer = json!({ "service": service, "version": version, "headers": shown(&headers) });
-        async move { Json(answer) }
+        let mood = *mood.lock().unwrap_or_else(PoisonError::into_inner);
+        async move {
+            let status = match mood {
+                Mood::Failing(percent) if number % 100 < percent => StatusCode::INTERNAL_SERVER_ERROR,
+                Mood::Well | Mood::Failing(_) => StatusCode::OK,
+                Mood::Slow(pause) => {
+                    tokio::time::sleep(pause).await;
+                    StatusCode::OK
+                }
+            };
+            (status, Json(answer))
+        }
     })
 }
 

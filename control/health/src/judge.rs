@@ -94,6 +94,13 @@ impl Judge {
         }
     }
 
+    /// What gray and stable did in the window.
+    #[must_use]
+    pub fn seen(&self) -> (Figures, Figures) {
+        let of = |side| Figures { tally: self.window.tally(side), latency: self.window.latency(side) };
+        (of(Side::Gray), of(Side::Stable))
+    }
+
     fn observe(&mut self, observed: &Observed<'_>) {
         if observed.freshness != Freshness::Fresh {
             return self.window.push(&Figures::default(), &Figures::default());

@@ -200,6 +200,13 @@ impl Template {
     }
 }
 
+/// `{service}-{version}`, like `loan-v2`.
+impl Default for Template {
+    fn default() -> Self {
+        Self(Form::Parts(vec![Part::Service, Part::Text("-".to_owned()), Part::Version]))
+    }
+}
+
 // === impl Clusters ===
 
 impl Clusters {

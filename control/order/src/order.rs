@@ -182,10 +182,20 @@ impl Order {
     /// The first service that is faulty where it is gray.
     #[must_use]
     pub fn faulty_service(&self) -> Option<&str> {
-        let faulty = |(service, _): (&ServiceSpec, usize)| {
-            self.services.get(&service.name).is_some_and(|state| state.health == Health::Faulty)
+        self.gray_service(Health::Faulty)
+    }
+
+    /// The first service of which nobody can say how it does where it is gray, if the plan wants to know.
+    #[must_use]
+    pub fn unjudged_service(&self) -> Option<&str> {
+        self.gray_service(Health::Unknown).filter(|_| self.plan.spec.is_judged())
+    }
+
+    fn gray_service(&self, health: Health) -> Option<&str> {
+        let is_so = |(service, _): (&ServiceSpec, usize)| {
+            self.services.get(&service.name).is_some_and(|state| state.health == health)
         };
-        self.gray_services().find(|gray| faulty(*gray)).map(|(service, _)| service.name.as_str())
+        self.gray_services().find(|gray| is_so(*gray)).map(|(service, _)| service.name.as_str())
     }
 
     /// The services that let requests onto their gray version now, each with the number of stages it entered.

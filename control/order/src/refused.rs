@@ -47,6 +47,14 @@ pub enum Refused {
         left: SignedDuration,
     },
     /// A service is faulty.
+    #[error(
+        "nobody can say yet whether service {service:?} does well; see `order get` for why, or say `order health` yourself"
+    )]
+    Unjudged {
+        /// The service.
+        service: String,
+    },
+    /// A service is faulty.
     #[error("service {service:?} is faulty; roll it back, or say `order health` when it is not any more")]
     Faulty {
         /// The service.

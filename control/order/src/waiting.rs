@@ -26,6 +26,11 @@ pub enum WaitsFor {
         /// The service.
         service: String,
     },
+    /// Nobody can say yet whether a service does well.
+    Verdict {
+        /// The service.
+        service: String,
+    },
     /// The services that entered have to do well for a while before the next one follows.
     Settling {
         /// The next service.
@@ -97,14 +102,16 @@ impl Order {
         };
         let judged_at = |service: &str| self.services.get(service).map(|state| state.health_since);
         let since = match &waits_for {
-            WaitsFor::Health { service } => judged_at(service).unwrap_or(since),
+            WaitsFor::Health { service } | WaitsFor::Verdict { service } => {
+                judged_at(service).unwrap_or(since)
+            }
             _ => since,
         };
         Some(Waiting { waits_for, since })
     }
 
     fn waits_running(&self, sight: Sight, now: Timestamp) -> Option<WaitsFor> {
-        if let Some(before) = self.faulty().or_else(|| self.proxies(sight)) {
+        if let Some(before) = self.faulty().or_else(|| self.proxies(sight)).or_else(|| self.unjudged()) {
             return Some(before);
         }
         let settle = self.settle_left(sight, now);
@@ -124,7 +131,7 @@ impl Order {
         let stage = self.next_stage()?;
         match self.closed(stage, sight.watching_since, now) {
             Some(closed) => Some(self.waits_at(stage, &closed, now)),
-            None => self.faulty().or_else(|| self.proxies(sight)),
+            None => self.faulty().or_else(|| self.proxies(sight)).or_else(|| self.unjudged()),
         }
     }
 
@@ -160,6 +167,10 @@ impl Order {
         (!sight.seen.is_converged()).then_some(WaitsFor::Proxies(sight.seen))
     }
 
+    fn unjudged(&self) -> Option<WaitsFor> {
+        self.unjudged_service().map(|service| WaitsFor::Verdict { service: service.to_owned() })
+    }
+
     fn faulty(&self) -> Option<WaitsFor> {
         self.faulty_service().map(|service| WaitsFor::Health { service: service.to_owned() })
     }
@@ -174,6 +185,7 @@ impl fmt::Display for WaitsFor {
                 write!(f, "proxies: {converged} of {total} run the wanted rules")
             }
             Self::Health { service } => write!(f, "service {service:?}, which is faulty"),
+            Self::Verdict { service } => write!(f, "a verdict on service {service:?}"),
             Self::Settling { service, settle } => {
                 write!(f, "all services to do well for {settle:#} before {service:?} enters")
             }

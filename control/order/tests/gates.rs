@@ -8,7 +8,8 @@ use graylane_order::{
     Actor, Approve, Effect, Event, Freeze, Health, Order, Phase, Refused, Sight, Waiting, WaitsFor,
 };
 use graylane_plan::{
-    Advance, Approvals, Batch, FaultAction, Missed, ReleasePlan, RetentionEnd, Slot, Span, WindowSpec,
+    Advance, Approvals, Batch, EndpointSpec, FaultAction, HealthSpec, Missed, ReleasePlan, RetentionEnd,
+    Slot, Span, WindowSpec,
 };
 use jiff::{SignedDuration, Timestamp};
 use orders::*;
@@ -335,7 +336,7 @@ fn a_retention_warns_before_it_ends_and_then_does_what_was_chosen() {
 fn a_fault_does_what_the_plan_says_and_its_figures_are_the_reason() {
     let order = |action| {
         let mut plan = plan(Batch::Parallel);
-        plan.spec.on_fault = action;
+        plan.spec.health = Some(HealthSpec { on_fault: action, ..HealthSpec::default() });
         started_with(plan)
     };
     let faulty = |action, service: &str| {
@@ -358,9 +359,29 @@ fn a_fault_does_what_the_plan_says_and_its_figures_are_the_reason() {
 }
 
 #[test]
+fn what_nobody_can_say_holds_an_order_back_where_the_plan_wants_to_know() {
+    let mut plan = plan(Batch::Parallel);
+    plan.spec.health = Some(HealthSpec { endpoints: Some(EndpointSpec { min: 1 }), ..HealthSpec::default() });
+    let order = started_with(plan);
+    assert_eq!(waits(&order, 1), r#"a verdict on service "loan""#);
+    assert_eq!(order.step(advance(ALL), at(1)), Err(Refused::Unjudged { service: "loan".into() }));
+    let judged = |order: &Order, service: &str, health| {
+        let event = Event::Health { actor: actor(), service: service.into(), health, figures: String::new() };
+        step(order, event, 2)
+    };
+    let half = judged(&order, "loan", Health::Healthy);
+    assert_eq!(half.step(advance(ALL), at(2)), Err(Refused::Unjudged { service: "ledger".into() }));
+    let whole = judged(&judged(&half, "ledger", Health::Healthy), "cards", Health::Healthy);
+    assert_eq!(step(&whole, advance(ALL), 2).stage, 1);
+    let unknown = judged(&whole, "loan", Health::Unknown);
+    assert_eq!(unknown.step(advance(ALL), at(2)), Err(Refused::Unjudged { service: "loan".into() }));
+}
+
+#[test]
 fn what_was_said_of_a_version_before_it_was_gray_is_no_judgement_of_it() {
     let mut plan = plan(Batch::Serial);
-    plan.spec.on_fault = Some(FaultAction::RollbackOrder);
+    plan.spec.health =
+        Some(HealthSpec { on_fault: Some(FaultAction::RollbackOrder), ..HealthSpec::default() });
     let judged = |order: &Order, minute| {
         let (service, health) = ("cards".into(), Health::Faulty);
         step(order, Event::Health { actor: actor(), service, health, figures: String::new() }, minute)
@@ -444,8 +465,9 @@ fn an_order_that_finishes_by_itself_warns_before_also_when_nobody_watched() {
 #[test]
 fn what_follows_a_fault_that_was_rolled_back_settles_too() {
     let mut plan = plan(Batch::Serial);
-    (plan.spec.settle, plan.spec.on_fault) =
-        (Some(Span::from_seconds(600)), Some(FaultAction::RollbackService));
+    plan.spec.settle = Some(Span::from_seconds(600));
+    plan.spec.health =
+        Some(HealthSpec { on_fault: Some(FaultAction::RollbackService), ..HealthSpec::default() });
     plan.spec.services[1].depends_on.clear();
     let figures = String::new();
     let event = Event::Health { actor: actor(), service: "loan".into(), health: Health::Faulty, figures };

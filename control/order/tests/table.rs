@@ -10,7 +10,7 @@
 mod orders;
 
 use graylane_order::{Actor, Approved, Effect, Event, Health, Order, Phase, Refused, Seen, Sight};
-use graylane_plan::{Advance, Approvals, Batch, FaultAction, RetentionEnd, Span};
+use graylane_plan::{Advance, Approvals, Batch, FaultAction, HealthSpec, RetentionEnd, Span};
 use orders::*;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -231,7 +231,8 @@ fn any_order() -> impl Strategy<Value = Order> {
         let mut plan = plan(if serial { Batch::Serial } else { Batch::Parallel });
         let spec = &mut plan.spec;
         spec.advance = if auto { Advance::Auto } else { Advance::Manual };
-        (spec.settle, spec.on_fault) = (Some(Span::from_seconds(hold * 30)), fault);
+        spec.settle = Some(Span::from_seconds(hold * 30));
+        spec.health = Some(HealthSpec { on_fault: fault, ..HealthSpec::default() });
         (spec.retention, spec.at_retention_end) = (Some(Span::from_seconds(7_200)), Some(end));
         spec.stages[2].hold = Some(Span::from_seconds(hold * 60));
         let manager = || vec![Approvals { role: "manager".into(), count: 1 }];

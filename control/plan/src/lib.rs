@@ -8,6 +8,7 @@
 mod check;
 mod compile;
 mod gate;
+mod health;
 mod id;
 mod list;
 mod model;
@@ -23,6 +24,7 @@ mod world;
 pub use check::{check, check_list, check_scope};
 pub use compile::{ServiceRules, compile, rule_set};
 pub use gate::{Approvals, Calendar, Gate, Missed, Slot, WindowSpec};
+pub use health::{EndpointSpec, ErrorSpec, HealthSource, HealthSpec, LatencySpec, Ratio, Share};
 pub use list::{MAX_LIST_BYTES, MAX_LIST_IDS, list_hash, parse_list, write_list};
 pub use model::{
     API_VERSION, Advance, Batch, FaultAction, Ids, KIND, ListRef, Metadata, ReleasePlan, RetentionEnd, Scope,

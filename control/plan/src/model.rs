@@ -5,6 +5,7 @@
 //! [`parse`](crate::parse()), so read plans with it and not with serde alone.
 
 use crate::gate::{Calendar, Gate};
+use crate::health::HealthSpec;
 use crate::percentage::Percentage;
 use crate::span::Span;
 use serde::de::value::MapAccessDeserializer;
@@ -67,12 +68,28 @@ pub struct Spec {
     /// What happens when that time is over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_retention_end: Option<RetentionEnd>,
-    /// What happens by itself when a service is found faulty, besides that the order does not advance.
+    /// How well the gray versions have to do, and what happens by itself when one does not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_fault: Option<FaultAction>,
+    pub health: Option<HealthSpec>,
     /// Which days are workdays, for the windows of gates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calendar: Option<Calendar>,
+}
+
+// === impl Spec ===
+
+impl Spec {
+    /// What happens by itself when a service is found faulty.
+    #[must_use]
+    pub fn on_fault(&self) -> Option<FaultAction> {
+        self.health.as_ref()?.on_fault
+    }
+
+    /// Whether gray versions are judged, so that a service that nobody judged yet is not known to be healthy.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.health.as_ref().is_some_and(HealthSpec::has_limits)
+    }
 }
 
 /// How the services of a batch enter a stage.

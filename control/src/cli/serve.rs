@@ -128,9 +128,15 @@ impl Serve {
         let mut http =
             tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
         let leaving = xds.clone();
+        let xds = xds.reporting_to(daemon.vitals());
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
         let observed = Arc::clone(&daemon);
-        let mut observer = tokio::spawn(async move { observed.observe(changes).await });
+        let mut observer = tokio::spawn(async move {
+            tokio::select! {
+                () = observed.observe(changes) => {}
+                () = observed.judge() => {}
+            }
+        });
 
         let ended = tokio::select! {
             asked = signals.drain(self.drain, || {

@@ -196,7 +196,8 @@ impl Daemon {
         let proxies = self.fleet.proxies();
         let state = &self.known().state;
         let order = state.order(id)?;
-        Ok(OrderView::new(&order, &self.tenant_seen(state, order.tenant(), &proxies)))
+        let view = OrderView::new(&order, &self.tenant_seen(state, order.tenant(), &proxies));
+        Ok(self.judged(view))
     }
 
     /// Steps an order with what was observed, when that changes it.

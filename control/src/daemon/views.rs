@@ -1,12 +1,14 @@
 //! What the API shows. Every field says what was observed, and nothing more.
 
 mod gates;
+mod health;
 mod orders;
 mod proxies;
 
 pub use gates::{
     ApprovalView, ApprovedView, FreezeView, NextStageView, RetentionView, WaitsView, WindowView,
 };
+pub use health::{FiguresView, JudgedView};
 pub(crate) use orders::TenantSeen;
 pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 pub use proxies::{NackView, ProxyPage, ProxyState, ProxyView};

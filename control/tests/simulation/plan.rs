@@ -96,7 +96,7 @@ impl Plan {
             "settle": (self.settle_seconds > 0).then(|| format!("{}s", self.settle_seconds)),
             "retention": self.retention_seconds.map(|seconds| format!("{seconds}s")),
             "atRetentionEnd": self.at_retention_end,
-            "onFault": self.on_fault.map(OnFault::word),
+            "health": { "onFault": self.on_fault.map(OnFault::word) },
             "calendar": self.calendar.as_ref().map(Calendar::to_json),
         });
         json!({

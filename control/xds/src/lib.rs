@@ -8,6 +8,7 @@
 mod accept;
 mod caller;
 mod canary;
+mod clusters;
 mod discovery;
 mod ecds;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -33,7 +34,9 @@ mod version;
 mod wire;
 
 pub use canary::CanaryShare;
+pub use clusters::ClusterReport;
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
+pub use metrics_service::Reports;
 pub use proxies::{Nack, ProxyStatus};
 pub use refusals::Refusal;
 pub use resource::{Publication, PublishError};

@@ -1,6 +1,8 @@
 //! What the filters say of themselves: the two gauges of ours in Envoy's metrics stream. After a rejection nothing else that Envoy
 //! offers tells what really runs.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +12,7 @@ use envoy_types::pb::io::prometheus::client::MetricFamily;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
+use crate::clusters::{self, ClusterReport};
 use crate::gate::Gate;
 use crate::listener::Listener;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
@@ -24,9 +27,17 @@ const REVISION_GAUGE: &str = "graylane_revision";
 /// The gauge that is not zero while the filter holds on to older rules because it could not read the newest.
 const REJECTED_GAUGE: &str = "graylane_config_rejected";
 
-/// Reads metrics streams into the table of proxies.
+/// Takes what proxies count of the clusters to which they send requests.
+pub trait Reports: fmt::Debug + Send + Sync {
+    /// The proxy of a node, which asks for the rules of these tenants, told this of these clusters. It is called for each message, on the
+    /// task of its stream.
+    fn take(&self, node: &str, tenants: &[Arc<str>], by_cluster: &BTreeMap<&str, ClusterReport>);
+}
+
+/// Reads metrics streams into the table of proxies, and for whom it may concern.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    pub(crate) reports: Option<Arc<dyn Reports>>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) proxies: Arc<Proxies>,
     pub(crate) gate: Gate,
@@ -67,6 +78,7 @@ impl Metrics {
         let Identity { node, .. } = self.identity(first)?;
         while let Some(report) = message {
             telemetry.heard();
+            self.hand_on(&node, caller.id(), &report.envoy_metrics);
             let report = read(&report.envoy_metrics);
             if report != FilterReport::default() {
                 self.take(&node, caller.id(), report);
@@ -74,6 +86,15 @@ impl Metrics {
             message = listener.next(inbound, &self.gate).await?;
         }
         Ok(())
+    }
+
+    /// Tells whom it may concern what a proxy counted, if it is one whose rules are served here.
+    fn hand_on(&self, node: &str, spiffe: Option<&SpiffeId>, families: &[MetricFamily]) {
+        let Some(reports) = &self.reports else { return };
+        let tenants = self.proxies.tenants(node, spiffe);
+        if !tenants.is_empty() {
+            reports.take(node, &tenants, &clusters::read(families));
+        }
     }
 
     /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
@@ -97,7 +118,7 @@ impl Metrics {
 
 /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
 pub(crate) fn read(families: &[MetricFamily]) -> FilterReport {
-    let revision = values(families, REVISION_GAUGE).filter_map(revision_of).min();
+    let revision = values(families, REVISION_GAUGE).filter_map(clusters::whole).min();
     let rejected_config = values(families, REJECTED_GAUGE).map(|value| value != 0.0).reduce(|a, b| a || b);
     FilterReport { revision, rejected_config }
 }
@@ -110,15 +131,6 @@ fn values<'a>(families: &'a [MetricFamily], gauge: &'static str) -> impl Iterato
 /// True for the gauge under any of the prefixes that Envoy and its sinks put before it: `wasmcustom.`, or `wasmcustom_`.
 fn is_named(name: &str, gauge: &str) -> bool {
     name.strip_suffix(gauge).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '_']))
-}
-
-/// A gauge travels as a double; one that is no whole number, or too large to be exact, is no revision.
-fn revision_of(value: f64) -> Option<u64> {
-    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let whole = value.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&value);
-    // The check above makes the cast exact.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    whole.then_some(value as u64)
 }
 
 #[cfg(test)]

@@ -194,6 +194,14 @@ impl Proxies {
         unreadable
     }
 
+    /// The tenants whose rules a connected node asks for, under that certificate.
+    pub(crate) fn tenants(&self, node: &str, spiffe: Option<&SpiffeId>) -> Vec<Arc<str>> {
+        let table = self.table();
+        let entries = table.of(node).into_iter().flat_map(ByResource::values);
+        let theirs = entries.filter(|entry| entry.up_since().is_some() && entry.spiffe.as_ref() == spiffe);
+        theirs.map(|entry| entry.tenant.clone()).collect()
+    }
+
     /// Everything that is known, sorted by node, then resource.
     pub(crate) fn list(&self, snapshot: &Snapshot, now: Instant) -> Vec<ProxyStatus> {
         let mut table = self.table();

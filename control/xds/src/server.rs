@@ -20,7 +20,7 @@ use crate::limits::{
     GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_REST,
     TRIAL_TICK,
 };
-use crate::metrics_service::Metrics;
+use crate::metrics_service::{Metrics, Reports};
 use crate::proxies::{Proxies, ProxyStatus};
 use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
@@ -35,6 +35,7 @@ pub struct Xds {
     proxies: Arc<Proxies>,
     gate: Gate,
     tls: Option<Arc<Tls>>,
+    reports: Option<Arc<dyn Reports>>,
 }
 
 /// What was prepared to be published.
@@ -54,7 +55,7 @@ impl Xds {
         let telemetry = Arc::<Telemetry>::default();
         let proxies = Arc::new(Proxies::new(limits.proxies, telemetry.clone()));
         let snapshots = Arc::new(Snapshots::new(settings, share));
-        Self { snapshots, proxies, gate: Gate::new(limits, telemetry), tls: None }
+        Self { snapshots, proxies, gate: Gate::new(limits, telemetry), tls: None, reports: None }
     }
 
     /// Has every client show a certificate, which says what it may be served. Call it before [`Xds::serve`].
@@ -62,6 +63,12 @@ impl Xds {
     pub fn secured(self, tls: Tls) -> Self {
         self.gate.telemetry.certificate(tls.ends());
         Self { tls: Some(Arc::new(tls)), ..self }
+    }
+
+    /// Hands on what proxies count of their clusters. Call it before [`Xds::serve`].
+    #[must_use]
+    pub fn reporting_to(self, reports: Arc<dyn Reports>) -> Self {
+        Self { reports: Some(reports), ..self }
     }
 
     /// Checks and encodes what is to be published, so that [`Xds::publish`] cannot fail. Blocks while it encodes and hashes
@@ -201,6 +208,7 @@ impl Xds {
             gate: self.gate.clone(),
         });
         let metrics = MetricsServiceServer::new(Metrics {
+            reports: self.reports.clone(),
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
             gate: self.gate.clone(),

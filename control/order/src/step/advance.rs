@@ -123,9 +123,10 @@ impl Order {
     }
 
     pub(super) fn check_healthy(&self) -> Result<(), Refused> {
-        match self.faulty_service() {
-            Some(service) => Err(Refused::Faulty { service: service.to_owned() }),
-            None => Ok(()),
+        match (self.faulty_service(), self.unjudged_service()) {
+            (Some(service), _) => Err(Refused::Faulty { service: service.to_owned() }),
+            (None, Some(service)) => Err(Refused::Unjudged { service: service.to_owned() }),
+            (None, None) => Ok(()),
         }
     }
 

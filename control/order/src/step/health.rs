@@ -45,7 +45,7 @@ impl Order {
     /// Does what the plan says of a fault, with its figures as the reason.
     fn act_on_fault(&mut self, service: &str, figures: String, now: Timestamp) -> Vec<Effect> {
         let is_gray = self.gray_services().any(|(gray, _)| gray.name == service);
-        let Some(action) = self.plan.spec.on_fault.filter(|_| is_gray) else { return Vec::new() };
+        let Some(action) = self.plan.spec.on_fault().filter(|_| is_gray) else { return Vec::new() };
         let reason = format!("service {service:?} is faulty{}", told(&figures));
         let actor = Actor { reason, ..Actor::daemon() };
         match action {

@@ -1,7 +1,9 @@
 //! An order as a tree, for people.
 
 use crate::cli::output::plain;
-use crate::daemon::{ApprovedView, NextStageView, OrderView, ServiceView, WindowView};
+use crate::daemon::{
+    ApprovedView, FiguresView, JudgedView, NextStageView, OrderView, ServiceView, WindowView,
+};
 use graylane_order::{Health, Phase};
 
 /// Characters of a hash that tell it from others.
@@ -79,7 +81,7 @@ fn stage(order: &OrderView) -> Branch {
 }
 
 fn service(order: &OrderView, service: &ServiceView) -> Branch {
-    let ServiceView { name, stable, gray, stage, rolled_back, health, converged, total } = service;
+    let ServiceView { name, stable, gray, stage, rolled_back, health, judged, converged, total } = service;
     let state = match (rolled_back, order.phase, stage) {
         (true, ..) => "rolled back".to_owned(),
         (false, Phase::Finished, _) => format!("{gray} is the baseline"),
@@ -90,7 +92,24 @@ fn service(order: &OrderView, service: &ServiceView) -> Branch {
         Health::Unknown => String::new(),
         known => format!(", {known}"),
     };
-    Branch::leaf(format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}"))
+    let line = format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}");
+    let found = judged.iter().flat_map(|judged| {
+        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints } = judged;
+        let endpoints = endpoints.map(|count| format!(", {count} endpoints")).unwrap_or_default();
+        [
+            format!("found {verdict}: {reason}"),
+            format!("gray {gray}: {}{endpoints}", did(gray_did)),
+            format!("stable {stable}: {}", did(stable_did)),
+        ]
+    });
+    Branch { below: found.map(Branch::leaf).collect(), ..Branch::leaf(line) }
+}
+
+/// What a version did in the window.
+fn did(figures: &FiguresView) -> String {
+    let FiguresView { requests, errors, p50_ms, p99_ms } = figures;
+    let times = p50_ms.zip(*p99_ms).map(|(p50, p99)| format!(", p50 {p50:.1} ms, p99 {p99:.1} ms"));
+    format!("{requests} requests, {errors} failed{}", times.unwrap_or_default())
 }
 
 fn gate(order: &OrderView, next: &NextStageView) -> Branch {

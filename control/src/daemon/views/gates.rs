@@ -119,6 +119,7 @@ const fn kind(waits_for: &WaitsFor) -> &'static str {
     match waits_for {
         WaitsFor::Proxies(_) => "proxies",
         WaitsFor::Health { .. } => "health",
+        WaitsFor::Verdict { .. } => "verdict",
         WaitsFor::Settling { .. } => "settling",
         WaitsFor::Hold { .. } => "hold",
         WaitsFor::Approval { .. } => "approval",

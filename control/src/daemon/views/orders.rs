@@ -2,6 +2,7 @@
 
 use crate::config::{LaggardPolicy, Laggards};
 use crate::daemon::FreezeView;
+use crate::daemon::views::JudgedView;
 use crate::daemon::views::gates::{ApprovalView, NextStageView, RetentionView, WaitsView};
 use graylane_order::{Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
 use graylane_xds::ProxyStatus;
@@ -130,6 +131,9 @@ pub struct ServiceView {
     /// How its gray version does: `Unknown`, `Healthy` or `Faulty`.
     #[schema(value_type = String)]
     pub health: Health,
+    /// What is found of it now, while it is judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<JudgedView>,
     /// Proxies that run the rules that the service should have.
     pub converged: usize,
     /// Proxies that should.
@@ -182,6 +186,7 @@ impl OrderView {
                 stage: state.stages_entered.checked_sub(1).and_then(stage_name),
                 rolled_back: state.rolled_back,
                 health: state.health,
+                judged: None,
                 converged: convergence.converged,
                 total: convergence.total,
             }

@@ -1,0 +1,65 @@
+//! What is found of gray versions, and told to their orders.
+
+use crate::daemon::views::JudgedView;
+use crate::daemon::{Daemon, OrderAction, OrderView, Terms};
+use crate::health::{Vitals, Word};
+use graylane_health::TICK;
+use graylane_order::{Actor, Order};
+use std::sync::Arc;
+use tokio::task::block_in_place;
+use tokio::time::{MissedTickBehavior, interval};
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Who takes what proxies count.
+    #[must_use]
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    /// Judges the gray versions tick after tick, and never ends.
+    pub async fn judge(&self) {
+        let (mut commits, mut orders) = (self.commits(), Vec::new());
+        commits.mark_changed();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // The sender is this daemon's own. Orders are read anew when one may have changed: their lock may be held for long.
+            if commits.has_changed().unwrap_or(true) {
+                commits.mark_unchanged();
+                orders = block_in_place(|| self.judged_orders());
+            }
+            let words = self.vitals.tick(&orders, self.clock.elapsed());
+            if !words.is_empty() {
+                block_in_place(|| words.iter().for_each(|word| self.tell(word)));
+            }
+        }
+    }
+
+    fn judged_orders(&self) -> Vec<Arc<Order>> {
+        let known = self.known();
+        known.state.orders.active().filter(|order| order.plan.spec.is_judged()).cloned().collect()
+    }
+
+    /// Tells an order. What it does not take now it is told again at the next tick.
+    fn tell(&self, word: &Word) {
+        let Word { order, service, health, figures } = word.clone();
+        let action = OrderAction::Health { service, health, figures };
+        match self.act(order, action, Actor::daemon(), Terms::default()) {
+            Ok(_) => self.vitals.told(word),
+            Err(error) => {
+                tracing::warn!(order, service = word.service, %health, %error, "verdict is not taken");
+            }
+        }
+    }
+
+    /// An order with what is found of its services.
+    pub(super) fn judged(&self, mut view: OrderView) -> OrderView {
+        for service in &mut view.services {
+            service.judged = self.vitals.finding(view.id, &service.name).map(JudgedView::from);
+        }
+        view
+    }
+}

@@ -1,0 +1,63 @@
+//! What the API shows of how gray versions do.
+
+use crate::health::Finding;
+use graylane_health::{Figures, Verdict};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How the gray version of a service is found, beside its stable version in the same time.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JudgedView {
+    /// `healthy`, `unhealthy` or `undecided`.
+    pub verdict: String,
+    /// Why, in a sentence with its figures.
+    pub reason: String,
+    /// What the gray version did in the window.
+    pub gray: FiguresView,
+    /// What the stable version did.
+    pub stable: FiguresView,
+    /// Endpoints of the gray version that may be sent requests, as more than half of the proxies see it.
+    pub endpoints: Option<u64>,
+}
+
+/// What a version did in the window that the plan gives, as its proxies counted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FiguresView {
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed: answered with a status from 500 on, by the upstream or by the proxy in its place.
+    pub errors: u64,
+    /// How many milliseconds half of them took at most; none when nobody knows.
+    pub p50_ms: Option<f64>,
+    /// How many milliseconds 99 of 100 took at most; none when nobody knows.
+    pub p99_ms: Option<f64>,
+}
+
+// === impl JudgedView ===
+
+impl From<Finding> for JudgedView {
+    fn from(Finding { verdict, gray, stable, endpoints }: Finding) -> Self {
+        let word = match verdict {
+            Verdict::Healthy => "healthy",
+            Verdict::Unhealthy(_) => "unhealthy",
+            Verdict::Undecided(_) => "undecided",
+        };
+        let (gray, stable) = (FiguresView::from(gray), FiguresView::from(stable));
+        Self { verdict: word.to_owned(), reason: verdict.to_string(), gray, stable, endpoints }
+    }
+}
+
+// === impl FiguresView ===
+
+impl From<Figures> for FiguresView {
+    fn from(Figures { tally, latency }: Figures) -> Self {
+        Self {
+            requests: tally.requests(),
+            errors: tally.errors(),
+            p50_ms: latency.percentile(50.0),
+            p99_ms: latency.percentile(99.0),
+        }
+    }
+}
