@@ -3,11 +3,13 @@
 pub(crate) mod release;
 pub(crate) mod round;
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use graylane_wasm_tests::{Client, Envoy, Testbed, TestbedSettings, wait};
+use graylane_xds::limits::DEBOUNCE;
 
 use crate::api::Api;
 use crate::figures::{self, Samples};
@@ -78,6 +80,8 @@ impl Push {
         let mut measured = Measured::new();
         let mut rounds = |count: u32, trigger: Trigger<'_>, measured: &mut dyn FnMut(&Times)| -> Result<()> {
             for number in 1..=count {
+                // Publishes that follow each other at once are sent as one, after a while.
+                thread::sleep(2 * DEBOUNCE);
                 let stage = release.next(&api)?;
                 measured(&Round { api: &api, clients: &clients, stage: &stage, pause }.run(trigger)?);
                 if number % PROGRESS_EVERY == 0 {
