@@ -43,17 +43,23 @@ struct Target {
     name: &'static str,
 }
 
-/// `fuzz [SECONDS]` or `fuzz keep`.
+/// `fuzz [SECONDS [TARGET]]` or `fuzz keep`.
 pub(crate) fn run(workshop: &Workshop, arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let seconds = match words.as_slice() {
-        [] => SECONDS,
+    let (seconds, only) = match words.as_slice() {
+        [] => (SECONDS, None),
         ["keep"] => return keep(workshop),
-        [seconds] => seconds.parse().ok().filter(|seconds| *seconds > 0).with_context(usage)?,
+        [seconds, only @ ..] if only.len() <= 1 => {
+            (seconds.parse().ok().filter(|seconds| *seconds > 0).with_context(usage)?, only.first())
+        }
         _ => bail!(usage()),
     };
+    let chosen = |target: &&Target| only.is_none_or(|only| *only == target.name);
+    if !TARGETS.iter().any(|target| chosen(&target)) {
+        bail!(usage());
+    }
     let mut steps = prepared(Steps::new("fuzz", AfterFailure::Stop), workshop);
-    for target in TARGETS {
+    for target in TARGETS.into_iter().filter(|target| chosen(&target)) {
         steps = steps.then(format!("{}, {seconds} s", target.name), move || {
             let found = output(workshop).join("corpus").join(target.name);
             fs::create_dir_all(&found)?;
@@ -81,7 +87,8 @@ pub(crate) fn check_format(workshop: &Workshop) -> Result<()> {
 }
 
 fn usage() -> &'static str {
-    "cargo xtask fuzz takes the seconds for each target, or `keep`"
+    "cargo xtask fuzz takes the seconds for each target, then the one target if not all: load, configuration, streams or requests; \
+     or `keep`"
 }
 
 fn keep(workshop: &Workshop) -> Result<()> {

@@ -20,7 +20,8 @@ cargo xtask <verb>
   ci             the lints: format, clippy, licences and sources of crates, docs, the ceiling of the filter's size
   bench <name>   a benchmark of the real daemon, most through real Envoys, in release mode; `bench help` lists them
   bench rules    look-up, load, encode and compile up to a million ids, beside naive ways, and the look-up in V8
-  fuzz [SECONDS] forged rule sets, thrown at the loaders, and streams at the delivery: 60 seconds for each of four unless said otherwise
+  fuzz [SECONDS [TARGET]]
+                 forged rule sets, thrown at the loaders, and streams at the delivery: 60 seconds for each of four unless said otherwise
   fuzz keep      bring the least of what the fuzzer found, and reaches as much, into the tree
   sim [MINUTES]  random plans, operators, proxies, faults and crashes in simulated time: 10 minutes unless said otherwise
   help           this text
