@@ -2,6 +2,9 @@
 //!
 //! Proxies report to [`Vitals`]. Whoever keeps time calls [`Vitals::tick`], and tells the orders what it gives.
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::Config;
 use graylane_health::template::{Clusters, Match, Target};
 use graylane_health::{
@@ -102,12 +105,12 @@ impl Vitals {
                 continue;
             };
             for (service, _) in order.gray_services() {
-                let judged =
-                    judged.entry((order.id, service.name.clone())).or_insert_with(|| Judged::new(health));
                 let standing =
                     order.services.get(&service.name).map(|state| state.health).unwrap_or_default();
+                let anew = || Judged::new(health, standing);
+                let judged = judged.entry((order.id, service.name.clone())).or_insert_with(anew);
                 if judged.is_overruled(standing) {
-                    *judged = Judged::new(health);
+                    *judged = anew();
                 }
                 judged.look(&ward.observed(service, now));
                 let word = |health| Word {
@@ -252,7 +255,9 @@ impl Ward {
 // === impl Judged ===
 
 impl Judged {
-    fn new(health: &HealthSpec) -> Self {
+    /// One who has seen nothing. What the order was told before, as before a restart, is known no longer than nobody can say for a
+    /// whole window.
+    fn new(health: &HealthSpec, standing: Health) -> Self {
         let policy = policy(health);
         let undecided_max = policy.window.as_millis().div_ceil(TICK.as_millis());
         let mut judge = Judge::new(policy);
@@ -261,7 +266,8 @@ impl Judged {
         let observed = Observed { gray, stable, endpoints: None, freshness: Freshness::Missing };
         let verdict = judge.tick(&observed);
         let undecided_max = u32::try_from(undecided_max).unwrap_or(u32::MAX);
-        Self { judge, verdict, endpoints: None, told: None, undecided: 0, undecided_max }
+        let told = Some(standing).filter(|standing| *standing == Health::Healthy);
+        Self { judge, verdict, endpoints: None, told, undecided: 0, undecided_max }
     }
 
     fn look(&mut self, (gray, stable, endpoints, freshness): &(Figures, Figures, Option<u64>, Freshness)) {
