@@ -14,6 +14,8 @@ use graylane_health::{
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSpec, ServiceSpec};
 use graylane_xds::{ClusterReport, Reports};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +28,8 @@ const FRESH: Duration = Duration::from_secs(15);
 pub struct Vitals {
     config: Config,
     inner: Mutex<Inner>,
+    /// Faults that orders were told.
+    faults: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +93,13 @@ impl Vitals {
     /// One who knows how each tenant's clusters are named.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, inner: Mutex::default() }
+        Self { config, inner: Mutex::default(), faults: Counter::default() }
+    }
+
+    /// Adds what is counted of faults to what is scraped.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let help = "Faults of gray versions that were found, and told to their orders";
+        registry.register("faults", help, self.faults.clone());
     }
 
     /// Ends a tick: judges the services of these orders, and gives what they are to be told. What is told is confirmed by
@@ -127,6 +137,9 @@ impl Vitals {
 
     /// Takes in that an order was told.
     pub(crate) fn told(&self, word: &Word) {
+        if word.health == Health::Faulty {
+            self.faults.inc();
+        }
         if let Some(judged) = self.inner().judged.get_mut(&(word.order, word.service.clone())) {
             judged.told = Some(word.health);
         }
@@ -153,6 +166,23 @@ impl Reports for Vitals {
             if let Some(ward) = inner.wards.get_mut(&**tenant) {
                 ward.take(node, by_cluster);
             }
+        }
+    }
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// The words for verdicts.
+    pub(crate) const WORDS: [&'static str; 3] = ["healthy", "unhealthy", "undecided"];
+
+    /// The one of [`Self::WORDS`] that holds.
+    pub(crate) const fn word(&self) -> &'static str {
+        let [healthy, unhealthy, undecided] = Self::WORDS;
+        match self.verdict {
+            Verdict::Healthy => healthy,
+            Verdict::Unhealthy(_) => unhealthy,
+            Verdict::Undecided(_) => undecided,
         }
     }
 }

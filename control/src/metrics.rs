@@ -1,5 +1,7 @@
 //! What Prometheus reads of the daemon. `METRICS.md` says what each figure means.
 
+mod services;
+
 use crate::daemon::{Daemon, ProxyFilter};
 use crate::measured_store::StoreFigures;
 use graylane_xds::Xds;
@@ -28,7 +30,7 @@ pub enum Format {
     Text,
 }
 
-/// What is counted when somebody asks: how proxies and orders stand.
+/// What is counted when somebody asks: how proxies, orders and judged services stand.
 struct Standing(Arc<Daemon>);
 
 // === impl Metrics ===
@@ -42,6 +44,7 @@ impl Metrics {
         registry.register("build", "The program that runs", version);
         xds.register(&mut registry);
         store.register(&mut registry);
+        daemon.vitals().register(&mut registry);
         registry.register_collector(Box::new(Standing(daemon)));
         Self(registry)
     }
@@ -89,7 +92,8 @@ impl Collector for Standing {
         write(&mut encoder, ["proxies", "Proxies by how they stand", "state"], by_state)?;
         let orders = self.0.order_counts();
         let by_phase = orders.iter().map(|(phase, count)| (phase.label(), *count));
-        write(&mut encoder, ["orders", "Orders by phase", "phase"], by_phase)
+        write(&mut encoder, ["orders", "Orders by phase", "phase"], by_phase)?;
+        services::write(&mut encoder, &self.0.findings())
     }
 }
 

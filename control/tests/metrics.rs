@@ -9,9 +9,10 @@
 
 mod daemon;
 
-use daemon::{Daemon, configuration_of};
+use daemon::{Answer, Daemon, configuration_of};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 const TABLE: &str = include_str!("../METRICS.md");
 const ALERTS: &str = include_str!("../examples/alerts.yaml");
@@ -19,7 +20,10 @@ const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
 const OPEN_METRICS: (&str, &str) =
     ("accept", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
 
-/// What is known of a metric: its type, and the values of each of its labels.
+/// Metrics with no series while no proxy reports. `e2e_metrics.rs` has proxies that do.
+const REPORTED: [&str; 2] = ["graylane_service_endpoints", "graylane_service_latency_seconds"];
+
+/// What is known of a metric: its type, and the values of each of its labels; none where the table gives none.
 type Described = (String, BTreeMap<String, BTreeSet<String>>);
 
 /// The metrics of the table.
@@ -28,15 +32,13 @@ fn documented() -> BTreeMap<String, Described> {
     let metric = |row: &str| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let name = format!("graylane_{}", cells[0].trim_end_matches('`'));
-        let labels = match cells[2].split_once(':') {
-            Some((label, values)) => BTreeMap::from([(
-                label.trim_matches('`').to_owned(),
-                values.split(',').map(|value| value.trim().to_owned()).collect(),
-            )]),
-            None if cells[2].is_empty() => BTreeMap::new(),
-            None => BTreeMap::from([(cells[2].trim_matches('`').to_owned(), BTreeSet::new())]),
+        let label = |label: &str| {
+            let (label, values) = label.split_once(':').unwrap_or((label, ""));
+            let values = values.split(',').map(str::trim).filter(|value| !value.is_empty());
+            (label.trim().trim_matches('`').to_owned(), values.map(ToOwned::to_owned).collect())
         };
-        (name, (cells[1].to_owned(), labels))
+        let labels = cells[2].split(';').filter(|text| !text.is_empty()).map(label);
+        (name, (cells[1].to_owned(), labels.collect()))
     };
     rows.map(metric).collect()
 }
@@ -76,16 +78,47 @@ fn scraped(text: &str) -> BTreeMap<String, Described> {
     metrics
 }
 
+/// Starts the order of a plan whose gray versions are judged.
+fn start_judged(daemon: &Daemon, caller: &[&str]) {
+    let plan =
+        format!("{PLAN}\n  health: {{ errors: {{ max: 2% }}, endpoints: {{ min: 1 }}, onFault: pause }}\n");
+    daemon.json(&[caller, &["plan", "apply", "-f", "-"]].concat(), &plan);
+    daemon.json(&[caller, &["order", "start", "loan-2026-11"]].concat(), "");
+}
+
+/// What is scraped as soon as there are verdicts.
+fn until_judged(daemon: &Daemon) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = daemon.request("GET", "/metrics", &[], b"");
+        if answer.text.contains("graylane_service_verdict{") {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no verdict is in\n{}", answer.text);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn the_table_of_metrics_is_what_is_scraped() {
     let data = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(data.path());
-    let answer = daemon.request("GET", "/metrics", &[], b"");
+    start_judged(&daemon, &[]);
+    let answer = until_judged(&daemon);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let mut found = scraped(&answer.text);
-    // The version changes with each release.
-    found.get_mut("graylane_build_info").unwrap().1.get_mut("version").unwrap().clear();
-    assert_eq!(found, documented());
+    let (mut found, mut documented) = (scraped(&answer.text), documented());
+    for name in REPORTED {
+        assert!(found[name].1.is_empty(), "{name} has series");
+        documented.get_mut(name).unwrap().1.clear();
+    }
+    for (name, (_, labels)) in &documented {
+        let any = labels.iter().filter(|(_, values)| values.is_empty());
+        for (label, _) in any {
+            let values = found.get_mut(name).and_then(|(_, labels)| labels.get_mut(label));
+            values.unwrap_or_else(|| panic!("{name} has no {label}")).clear();
+        }
+    }
+    assert_eq!(found, documented);
 }
 
 #[test]
@@ -122,7 +155,7 @@ fn who_asks_for_open_metrics_gets_them() {
 }
 
 #[test]
-fn figures_want_no_token_and_name_nobody() {
+fn figures_want_no_token_and_name_nobody_whose_release_is_not_judged() {
     let dir = tempfile::tempdir().unwrap();
     let config = configuration_of(dir.path(), &[("ann", "risk-officer")]);
     let data = dir.path().join("data");
@@ -144,4 +177,23 @@ fn figures_want_no_token_and_name_nobody() {
     }
     let foreign = daemon.request("GET", "/metrics", &[("origin", "https://evil.example")], b"");
     assert_eq!(foreign.status, 403);
+}
+
+#[test]
+fn judged_services_are_named_with_their_tenants_and_nobody_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = configuration_of(dir.path(), &[("ann", "risk-officer")]);
+    let daemon = Daemon::start_with(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let file = dir.path().join("ann");
+    start_judged(&daemon, &["--token-file", file.to_str().unwrap()]);
+    let text = until_judged(&daemon).text;
+    for service in ["loan", "ledger"] {
+        let undecided = format!(
+            "graylane_service_verdict{{tenant=\"retail\",service=\"{service}\",verdict=\"undecided\"}} 1\n"
+        );
+        assert!(text.contains(&undecided), "{text}");
+    }
+    for name in ["ann", "risk-officer", "release-manager", "T0000017", "loan-2026-11"] {
+        assert!(!text.contains(name), "{name} is in\n{text}");
+    }
 }

@@ -1,4 +1,5 @@
-//! `/metrics`: what Prometheus reads. It wants no token, as the probes do: there are figures in it, and no name of anybody.
+//! `/metrics`: what Prometheus reads. It wants no token, as the probes do: there are figures in it, of
+//! tenants and judged services too, and no name of a person or a proxy.
 
 use crate::api::problem::Problem;
 use crate::metrics::{Format, Metrics};

@@ -2,9 +2,10 @@
 
 use crate::daemon::views::JudgedView;
 use crate::daemon::{Daemon, OrderAction, OrderView, Terms};
-use crate::health::{Vitals, Word};
+use crate::health::{Finding, Vitals, Word};
 use graylane_health::TICK;
 use graylane_order::{Actor, Order};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
@@ -38,11 +39,6 @@ impl Daemon {
         }
     }
 
-    fn judged_orders(&self) -> Vec<Arc<Order>> {
-        let known = self.known();
-        known.state.orders.active().filter(|order| order.plan.spec.is_judged()).cloned().collect()
-    }
-
     /// Tells an order. What it does not take now it is told again at the next tick.
     fn tell(&self, word: &Word) {
         let Word { order, service, health, figures } = word.clone();
@@ -53,6 +49,25 @@ impl Daemon {
                 tracing::warn!(order, service = word.service, %health, %error, "verdict is not taken");
             }
         }
+    }
+
+    /// The active orders whose gray versions are judged.
+    fn judged_orders(&self) -> Vec<Arc<Order>> {
+        let known = self.known();
+        known.state.orders.active().filter(|order| order.plan.spec.is_judged()).cloned().collect()
+    }
+
+    /// What is found of each judged service, by tenant and service. No service is in two active orders.
+    pub(crate) fn findings(&self) -> BTreeMap<(String, String), Finding> {
+        let mut findings = BTreeMap::new();
+        for order in self.judged_orders() {
+            for (service, _) in order.gray_services() {
+                if let Some(finding) = self.vitals.finding(order.id, &service.name) {
+                    findings.insert((order.tenant().to_owned(), service.name.clone()), finding);
+                }
+            }
+        }
+        findings
     }
 
     /// An order with what is found of its services.

@@ -1,7 +1,7 @@
 //! What the API shows of how gray versions do.
 
 use crate::health::Finding;
-use graylane_health::{Figures, Verdict};
+use graylane_health::Figures;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,12 +38,9 @@ pub struct FiguresView {
 // === impl JudgedView ===
 
 impl From<Finding> for JudgedView {
-    fn from(Finding { verdict, gray, stable, endpoints }: Finding) -> Self {
-        let word = match verdict {
-            Verdict::Healthy => "healthy",
-            Verdict::Unhealthy(_) => "unhealthy",
-            Verdict::Undecided(_) => "undecided",
-        };
+    fn from(finding: Finding) -> Self {
+        let word = finding.word();
+        let Finding { verdict, gray, stable, endpoints } = finding;
         let (gray, stable) = (FiguresView::from(gray), FiguresView::from(stable));
         Self { verdict: word.to_owned(), reason: verdict.to_string(), gray, stable, endpoints }
     }
