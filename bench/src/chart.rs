@@ -1,5 +1,7 @@
 //! Lines over a logarithmic axis, as SVG.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, anyhow};
 use plotters::coord::combinators::LogCoord;
 use plotters::coord::types::RangedCoordf64;
@@ -23,6 +25,15 @@ const GRID: RGBColor = RGBColor(225, 228, 232);
 
 type Panel<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Axes<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, RangedCoordf64>>;
+
+/// How figures rise along the upright axis.
+#[derive(Clone, Copy)]
+enum Rise {
+    /// From 0 to the figure at the top.
+    Even(f64),
+    /// From one power of ten to another; the lines have the powers.
+    TenFold(f64, f64),
+}
 
 /// A line of a chart.
 pub(crate) struct Line {
@@ -49,14 +60,36 @@ pub(crate) fn draw(panels: &[(String, Vec<Line>, f64)], over: &str, unit: &str) 
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&PAPER)?;
         for (area, (title, lines, top)) in root.split_evenly((1, panels.len())).iter().zip(panels) {
-            panel(area, (title, over, unit), lines, *top).map_err(|error| anyhow!("a chart: {error}"))?;
+            panel(area, (title, over, unit), lines, Rise::Even(*top))
+                .map_err(|error| anyhow!("a chart: {error}"))?;
         }
         root.present()?;
     }
     Ok(svg)
 }
 
-fn panel(area: &Panel<'_>, (title, over, unit): (&str, &str, &str), lines: &[Line], top: f64) -> Result<()> {
+/// One panel, with an upright axis that is logarithmic, too.
+pub(crate) fn draw_log(title: &str, mut lines: Vec<Line>, over: &str, unit: &str) -> Result<String> {
+    let mut svg = String::new();
+    lines.iter_mut().flat_map(|line| &mut line.points).for_each(|point| point.1 = point.1.log10());
+    let powers = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let (lowest, highest) = (powers().fold(0.0, f64::min).floor(), powers().fold(1.0, f64::max).ceil());
+    {
+        let root = SVGBackend::with_string(&mut svg, PANEL).into_drawing_area();
+        root.fill(&PAPER)?;
+        panel(&root, (title, over, unit), &lines, Rise::TenFold(lowest, highest))
+            .map_err(|error| anyhow!("a chart: {error}"))?;
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+fn panel(
+    area: &Panel<'_>,
+    (title, over, unit): (&str, &str, &str),
+    lines: &[Line],
+    rise: Rise,
+) -> Result<()> {
     let xs = || lines.iter().flat_map(|line| &line.points).map(|point| point.0);
     let (left, right) = (xs().fold(f64::INFINITY, f64::min), xs().fold(1.0, f64::max));
     let mut chart = ChartBuilder::on(area)
@@ -65,7 +98,7 @@ fn panel(area: &Panel<'_>, (title, over, unit): (&str, &str, &str), lines: &[Lin
         .margin_right(NAMES_WIDTH)
         .x_label_area_size(44)
         .y_label_area_size(58)
-        .build_cartesian_2d((left..right).log_scale(), 0.0..top)?;
+        .build_cartesian_2d((left..right).log_scale(), rise.range())?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -75,16 +108,42 @@ fn panel(area: &Panel<'_>, (title, over, unit): (&str, &str, &str), lines: &[Lin
         .x_desc(over)
         .y_desc(unit)
         .x_label_formatter(&|ids| thousands(*ids))
-        .y_label_formatter(&|figure| format!("{figure:.0}"))
-        .y_labels(6)
+        .y_label_formatter(&|figure| rise.label(*figure))
+        .y_labels(rise.labels())
         .label_style((FONT, 13).into_font().color(&INK))
         .axis_desc_style((FONT, 13).into_font().color(&INK))
         .draw()?;
     let mut names = Vec::new();
     for line in lines {
-        names.extend(draw_line(&mut chart, line, top)?);
+        names.extend(draw_line(&mut chart, line, rise.range().end)?);
     }
     draw_names(area, names)
+}
+
+// === impl Rise ===
+
+impl Rise {
+    fn range(self) -> Range<f64> {
+        match self {
+            Self::Even(top) => 0.0..top,
+            Self::TenFold(lowest, highest) => lowest..highest,
+        }
+    }
+
+    fn label(self, figure: f64) -> String {
+        match self {
+            Self::Even(_) => format!("{figure:.0}"),
+            Self::TenFold(..) => format!("{}", 10_f64.powf(figure)),
+        }
+    }
+
+    /// How many labels there are at most.
+    fn labels(self) -> usize {
+        match self {
+            Self::Even(_) => 6,
+            Self::TenFold(lowest, highest) => (highest - lowest) as usize + 1,
+        }
+    }
 }
 
 /// Draws a line, and gives where its name should stand.

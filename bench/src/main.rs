@@ -5,6 +5,8 @@ mod chart;
 mod control;
 mod figures;
 mod filter;
+mod goals;
+mod health;
 mod machine;
 mod push;
 mod report;
@@ -29,6 +31,8 @@ enum Benchmark {
     Control(control::Control),
     /// What a request costs in Envoy with each way to steer, by number of ids; memory, reloads, and time to be served
     Filter(filter::Filter),
+    /// Gray versions that are judged: false alarms, the time until a fault is found and taken back, and what a thousand proxies cost
+    Health(health::Bench),
     /// From an order's `advance` to the last proxy's ACK, and to the first steered request: daemon and three Envoys
     Push(push::Push),
     /// Ten thousand proxies: publishes, memory, a storm of reconnects, a thousand edits, stuck readers, and the cost per proxy
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().benchmark {
         Benchmark::Control(control) => control.run(),
         Benchmark::Filter(filter) => filter.run(),
+        Benchmark::Health(bench) => bench.run(),
         Benchmark::Push(push) => push.run(),
         Benchmark::Xds(bench) => bench.run(),
     };

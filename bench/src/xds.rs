@@ -15,6 +15,7 @@ use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
 use crate::chart::{Line, draw, top};
+use crate::goals::{self, Goal};
 use crate::machine::Machine;
 use crate::report::{Chart, Destinations, Report};
 use crate::table::Table;
@@ -59,15 +60,6 @@ struct Found {
     edited: Edited,
     stuck: Stuck,
     fleets: Vec<Published>,
-}
-
-/// A goal, and what was found.
-struct Goal {
-    name: &'static str,
-    what: String,
-    goal: &'static str,
-    found: String,
-    is_met: bool,
 }
 
 // === impl Bench ===
@@ -162,15 +154,7 @@ impl Size {
 
 fn report(found: &Found, machine: Machine) -> Result<Report> {
     let goals = goals(found);
-    let mut table = Table::new(
-        "goals",
-        "Times: the median and the longest of all rounds.",
-        &["goal", "what", "wanted", "found", "met"],
-    );
-    for Goal { name, what, goal, found, is_met } in &goals {
-        let met = if *is_met { "yes" } else { "NO" };
-        table.push([format!("`{name}`"), what.clone(), (*goal).to_owned(), found.clone(), met.to_owned()]);
-    }
+    let table = goals::table("Times: the median and the longest of all rounds.", &goals);
     let mut costs = Table::new(
         "publishes of the small rule set, by proxies",
         "Times in milliseconds. Processor time is the daemon's, with its own counting of the proxies after each publish.",
@@ -210,13 +194,13 @@ fn publish_goals(Found { small, shared, large, .. }: &Found) -> Vec<Goal> {
     let on_shared = format!("the same, with {} streams on connections of 500", shared.proxies);
     let grown_mb = mb(large.idle_kib, large.peak_kib);
     vec![
-        Goal::within("publish", acknowledged(small), ("2 s", 2), &small.times),
-        Goal::within("publish.shared", on_shared, ("2 s", 2), &shared.times),
-        Goal::within("publish.large", acknowledged(large), ("5 s", 5), &large.times),
+        within("publish", acknowledged(small), ("2 s", 2), &small.times),
+        within("publish.shared", on_shared, ("2 s", 2), &shared.times),
+        within("publish.large", acknowledged(large), ("5 s", 5), &large.times),
         Goal {
             name: "publish.large.memory",
             what: "by how much the daemon's memory grew meanwhile, at its peak".to_owned(),
-            goal: "100 MB",
+            goal: "100 MB".to_owned(),
             found: format!("{grown_mb:.0} MB"),
             is_met: grown_mb < 100.0,
         },
@@ -226,14 +210,14 @@ fn publish_goals(Found { small, shared, large, .. }: &Found) -> Vec<Goal> {
                 "the daemon's memory for each of {} streams at rest, each on a connection of its own",
                 small.proxies
             ),
-            goal: "30 KB",
+            goal: "30 KB".to_owned(),
             found: format!("{:.1} KB", small.kib_per_proxy() * 1.024),
             is_met: small.kib_per_proxy() * 1.024 <= 30.0,
         },
         Goal {
             name: "idle.memory.shared",
             what: "the same, on shared connections".to_owned(),
-            goal: "30 KB",
+            goal: "30 KB".to_owned(),
             found: format!("{:.1} KB", shared.kib_per_proxy() * 1.024),
             is_met: shared.kib_per_proxy() * 1.024 <= 30.0,
         },
@@ -254,7 +238,7 @@ fn trouble_goals(Found { returned, edited, stuck, .. }: &Found) -> Vec<Goal> {
                 returned.reconnects,
                 returned.peak_kib / 1024
             ),
-            goal: "30 s",
+            goal: "30 s".to_owned(),
             found: format!("{:.2} s", returned.after_start.as_secs_f64()),
             is_met: returned.after_start <= Duration::from_secs(30),
         },
@@ -266,7 +250,7 @@ fn trouble_goals(Found { returned, edited, stuck, .. }: &Found) -> Vec<Goal> {
                 edited.took.as_secs_f64(),
                 edited.proxies
             ),
-            goal: "in 11 s, coalesced",
+            goal: "in 11 s, coalesced".to_owned(),
             found: format!(
                 "{} to {}, settled {:.2} s after the last",
                 edited.fewest,
@@ -282,7 +266,7 @@ fn trouble_goals(Found { returned, edited, stuck, .. }: &Found) -> Vec<Goal> {
                 "{} readers beside {} that read nothing: how much slower, and the daemon's memory",
                 stuck.proxies, stuck.stuck
             ),
-            goal: "bounded",
+            goal: "bounded".to_owned(),
             found: format!("× {slower:.2}, {stuck_mb:.0} MB"),
             is_met: slower < 1.5,
         },
@@ -290,9 +274,6 @@ fn trouble_goals(Found { returned, edited, stuck, .. }: &Found) -> Vec<Goal> {
 }
 
 fn rows(found: &Found, goals: &[Goal]) -> Vec<Value> {
-    let goals = goals.iter().map(|goal| {
-        json!({ "what": goal.name, "meaning": goal.what, "wanted": goal.goal, "found": goal.found, "met": goal.is_met })
-    });
     let fleets = found.fleets.iter().map(|published| {
         let Published { proxies, rules_bytes, times, cpu_per_proxy, empty_kib, idle_kib, peak_kib } = published;
         json!({
@@ -301,7 +282,7 @@ fn rows(found: &Found, goals: &[Goal]) -> Vec<Value> {
             "empty_kib": empty_kib, "idle_kib": idle_kib, "peak_kib": peak_kib,
         })
     });
-    goals.chain(fleets).collect()
+    goals.iter().map(Goal::row).chain(fleets).collect()
 }
 
 fn chart(fleets: &[Published]) -> Result<Chart> {
@@ -340,19 +321,16 @@ fn method(found: &Found) -> Vec<String> {
     ]
 }
 
-// === impl Goal ===
-
-impl Goal {
-    /// A time that no round may exceed.
-    fn within(
-        name: &'static str,
-        what: String,
-        (goal, limit_s): (&'static str, u64),
-        times: &[Duration],
-    ) -> Self {
-        let found = format!("{:.2} s, {:.2} s", median(times).as_secs_f64(), longest(times).as_secs_f64());
-        Self { name, what, goal, found, is_met: longest(times) <= Duration::from_secs(limit_s) }
-    }
+/// A time that no round may exceed.
+fn within(
+    name: &'static str,
+    what: String,
+    (goal, limit_s): (&'static str, u64),
+    times: &[Duration],
+) -> Goal {
+    let found = format!("{:.2} s, {:.2} s", median(times).as_secs_f64(), longest(times).as_secs_f64());
+    let is_met = longest(times) <= Duration::from_secs(limit_s);
+    Goal { name, what, goal: goal.to_owned(), found, is_met }
 }
 
 // === impl Published ===
