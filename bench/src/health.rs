@@ -1,5 +1,9 @@
 //! `health`: how seldom a judge is wrong, how soon it finds a fault, and what it costs the daemon to listen to its proxies.
 
+mod load;
+mod recovery;
+mod report;
+mod reporters;
 mod simulation;
 mod traffic;
 
@@ -11,6 +15,12 @@ use crate::goals::{self, Goal};
 use crate::machine::Machine;
 use crate::report::{Chart, Destinations, Report};
 use crate::table::Table;
+
+/// Rounds with real Envoys, and proxies that report.
+const ROUNDS: u32 = 20;
+const QUICK_ROUNDS: u32 = 2;
+const PROXIES: usize = 1_000;
+const QUICK_PROXIES: usize = 20;
 
 /// The arguments of `health`.
 #[derive(Args)]
@@ -30,6 +40,10 @@ pub(crate) struct Bench {
 enum Part {
     /// False alarms and the time until a fault is found, with no proxy
     Simulation,
+    /// From a fault to the rollback, with real Envoys
+    Recovery,
+    /// What the reports of a thousand proxies cost the daemon
+    Load,
 }
 
 /// What a part found.
@@ -51,11 +65,21 @@ impl Bench {
     /// # Errors
     /// When a part does not start, something is judged wrong, or a report cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
-        let machine = Machine::here();
+        let mut machine = Machine::here();
+        machine.add_envoy();
         let mut found = Found::default();
         if self.includes(Part::Simulation) {
             eprintln!("  simulated releases");
             found.add(simulation::measure(self.quick)?);
+        }
+        if self.includes(Part::Recovery) {
+            eprintln!("  faults behind real Envoys");
+            found.add(recovery::measure(if self.quick { QUICK_ROUNDS } else { ROUNDS })?);
+        }
+        if self.includes(Part::Load) {
+            eprintln!("  reports of many proxies");
+            let folder = tempfile::tempdir()?;
+            found.add(load::measure(folder.path(), if self.quick { QUICK_PROXIES } else { PROXIES })?);
         }
         found.report(machine).publish(&self.destinations)
     }

@@ -1,9 +1,9 @@
 //! `xds`: what the delivery does with ten thousand proxies.
 
-mod fleet;
+pub(crate) mod fleet;
 mod scenarios;
 mod source;
-mod wire;
+pub(crate) mod wire;
 
 use std::fs;
 use std::path::Path;

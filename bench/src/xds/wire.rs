@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use prost::Message as _;
 
 const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 
@@ -137,7 +136,8 @@ pub(crate) fn acknowledgement(nonce: String) -> Bytes {
     frame(&DeltaDiscoveryRequest { type_url, response_nonce: nonce, ..DeltaDiscoveryRequest::default() })
 }
 
-fn frame(request: &DeltaDiscoveryRequest) -> Bytes {
+/// A message of a gRPC stream.
+pub(crate) fn frame(request: &impl prost::Message) -> Bytes {
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + request.encoded_len());
     framed.put_u8(0);
     framed.put_u32(request.encoded_len() as u32);
@@ -162,6 +162,7 @@ pub(crate) fn check_rules(response: &[u8], rules: &[u8]) -> Result<()> {
 mod tests {
     use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
     use envoy_types::pb::google::protobuf::Any;
+    use prost::Message as _;
 
     use super::*;
 
