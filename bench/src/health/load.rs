@@ -58,7 +58,10 @@ pub(crate) fn measure(folder: &Path, proxies: usize) -> Result<Found> {
     fleet.until_all(revision, LIMIT)?;
     thread::sleep(REST);
     let quiet_kib = daemon.memory()?.rss_kib;
-    let quiet_cores = cores(&daemon, || Ok(thread::sleep(QUIET)))?;
+    let quiet_cores = cores(&daemon, || {
+        thread::sleep(QUIET);
+        Ok(())
+    })?;
     daemon.forget_peak()?;
     let reporters = Reporters::start(daemon.xds(), NODES, proxies, revision)?;
     // What is measured begins when every stream is there and has told what is compared with.

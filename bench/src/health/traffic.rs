@@ -78,8 +78,9 @@ mod tests {
         let requests = sum.tally.requests() as f64;
         assert!((98_000.0..102_000.0).contains(&requests), "{requests}");
         assert!(sum.tally.share().is_some_and(|share| (share - 0.04).abs() < 0.003), "{:?}", sum.tally);
+        // It is 199 ms; a bucket from 100 to 250 ms, in which 96.2 to 99.4 % end, shows it as 233.
         let p99_ms = sum.latency.percentile(99.0).unwrap();
-        assert!((170.0..230.0).contains(&p99_ms), "{p99_ms}");
+        assert!((225.0..241.0).contains(&p99_ms), "{p99_ms}");
         assert_eq!(traffic.tick(0.0, 1.0), Figures::default());
         let failing = traffic.tick(400.0, 1.0).tally;
         assert_eq!(failing.errors(), failing.requests());
