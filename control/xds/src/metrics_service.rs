@@ -79,10 +79,12 @@ impl Metrics {
         while let Some(report) = message {
             telemetry.heard();
             self.hand_on(&node, caller.id(), &report.envoy_metrics);
-            let report = read(&report.envoy_metrics);
-            if report != FilterReport::default() {
-                self.take(&node, caller.id(), report);
+            let of_filter = read(&report.envoy_metrics);
+            if of_filter != FilterReport::default() {
+                self.take(&node, caller.id(), of_filter);
             }
+            // Read, it is fifty times as large as it came, and the next one is a while away.
+            drop(report);
             message = listener.next(inbound, &self.gate).await?;
         }
         Ok(())
