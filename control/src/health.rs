@@ -1,6 +1,6 @@
 //! How the gray versions do: what proxies count of them, judged tick after tick.
 //!
-//! Proxies report to [`Vitals`]. Whoever keeps time calls [`Vitals::tick`], and tells the orders what it gives.
+//! Proxies report to [`Vitals`]. Whoever keeps time ends a tick four times a second, and tells the orders what it gives.
 
 #[cfg(test)]
 mod tests;
