@@ -1,12 +1,13 @@
 //! What is found of gray versions, and told to their orders.
 
+use crate::daemon::state::Known;
 use crate::daemon::views::JudgedView;
 use crate::daemon::{Daemon, OrderAction, OrderView, Terms};
 use crate::health::{Finding, Vitals, Word};
 use graylane_health::TICK;
 use graylane_order::{Actor, Order};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
 use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -27,10 +28,13 @@ impl Daemon {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // The sender is this daemon's own. Orders are read anew when one may have changed: their lock may be held for long.
-            if commits.has_changed().unwrap_or(true) {
+            // The sender is this daemon's own. Orders are read anew when one may have changed, and nobody is waited for: while an action
+            // holds them, the next tick will do.
+            if commits.has_changed().unwrap_or(true)
+                && let Some(now) = self.judged_orders_now()
+            {
                 commits.mark_unchanged();
-                orders = block_in_place(|| self.judged_orders());
+                orders = now;
             }
             let words = self.vitals.tick(&orders, self.clock.elapsed());
             if !words.is_empty() {
@@ -53,8 +57,16 @@ impl Daemon {
 
     /// The active orders whose gray versions are judged.
     fn judged_orders(&self) -> Vec<Arc<Order>> {
-        let known = self.known();
-        known.state.orders.active().filter(|order| order.plan.spec.is_judged()).cloned().collect()
+        judged(&self.known())
+    }
+
+    /// The same, unless somebody else has them now.
+    fn judged_orders_now(&self) -> Option<Vec<Arc<Order>>> {
+        match self.known.try_lock() {
+            Ok(known) => Some(judged(&known)),
+            Err(TryLockError::Poisoned(known)) => Some(judged(&known.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// What is found of each judged service, by tenant and service. No service is in two active orders.
@@ -77,4 +89,8 @@ impl Daemon {
         }
         view
     }
+}
+
+fn judged(known: &Known) -> Vec<Arc<Order>> {
+    known.state.orders.active().filter(|order| order.plan.spec.is_judged()).cloned().collect()
 }
