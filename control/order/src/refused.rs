@@ -46,7 +46,7 @@ pub enum Refused {
         /// How much longer.
         left: SignedDuration,
     },
-    /// A service is faulty.
+    /// The plan wants to know how a service does, and nobody can say yet.
     #[error(
         "nobody can say yet whether service {service:?} does well; see `order get` for why, or say `order health` yourself"
     )]
