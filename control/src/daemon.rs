@@ -43,11 +43,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::health::Vitals;
-use graylane_order::{Actor, Event, Order};
+use graylane_order::{Actor, Event, Order, Sight};
 use graylane_plan::Tenant;
 use graylane_rules::Rules;
 use graylane_store::{Store, StoreError};
-use graylane_xds::ProxyStatus;
+use graylane_xds::{ProxyStatus, Standing};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,7 +188,7 @@ impl Daemon {
         action: impl FnOnce(&mut Draft<'_>) -> Result<T, ActionError>,
     ) -> Result<T, ActionError> {
         let mut known = self.known();
-        let proxies = Proxies::new(&*self.fleet, self.config.proxies().laggards.gone, self.is_awaiting());
+        let proxies = Proxies::new(&*self.fleet, self.config.proxies().laggards, self.is_awaiting());
         let mut draft = Draft::new(&known, proxies, self.clock.now());
         let done = action(&mut draft)?;
         let prepared = match draft.has_new_rules {
@@ -226,12 +226,17 @@ impl Daemon {
 
     /// How far the tenant's published rules got. Right after a start, proxies that were there at the last publish are
     /// missing until they are back.
-    fn convergence(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> Convergence {
+    fn convergence(
+        &self,
+        state: &State,
+        tenant: &str,
+        proxies: impl IntoIterator<Item = Standing>,
+    ) -> Convergence {
         let published = state.tenants.get(tenant).and_then(|entry| entry.published.as_ref());
         let revision = published.map_or(0, |published| published.rules.revision());
         let wanted_for = self.watch().wanted_for(tenant, revision, &*self.clock);
         let laggards = self.config.proxies().laggards;
-        let mut convergence = Convergence::of(tenant, revision, proxies, laggards, wanted_for);
+        let mut convergence = Convergence::of(revision, proxies, laggards, wanted_for);
         if self.is_awaiting() {
             let before = published.map_or(0, |published| published.proxies);
             convergence.total = convergence.total.max(before.saturating_sub(convergence.ignored));
@@ -240,12 +245,26 @@ impl Daemon {
     }
 
     /// What the orders of a tenant see now.
-    fn tenant_seen(&self, state: &State, tenant: &str, proxies: &[ProxyStatus]) -> TenantSeen {
+    fn tenant_seen_now(&self, state: &State, tenant: &str) -> TenantSeen {
+        self.tenant_seen(state, tenant, self.fleet.standings(tenant))
+    }
+
+    /// What the orders of a tenant see when its proxies stand so.
+    fn tenant_seen(
+        &self,
+        state: &State,
+        tenant: &str,
+        proxies: impl IntoIterator<Item = Standing>,
+    ) -> TenantSeen {
         let convergence = self.convergence(state, tenant, proxies);
         let freeze = state.tenants.get(tenant).and_then(|entry| entry.freeze.clone());
-        let frozen_since = freeze.as_ref().map(|freeze| freeze.since);
-        let sight = self.watch().sight(tenant, &convergence, frozen_since, &*self.clock);
+        let sight = self.sight(state, tenant, &convergence);
         TenantSeen { convergence, sight, freeze, at: self.clock.now() }
+    }
+
+    fn sight(&self, state: &State, tenant: &str, convergence: &Convergence) -> Sight {
+        let freeze = state.tenants.get(tenant).and_then(|entry| entry.freeze.as_ref());
+        self.watch().sight(tenant, convergence, freeze.map(|freeze| freeze.since), &*self.clock)
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -264,13 +283,12 @@ impl Daemon {
             let known = self.known();
             let mut sight_by_tenant = BTreeMap::new();
             for tenant in known.state.tenants.keys() {
-                let convergence = self.convergence(&known.state, tenant, &proxies);
+                let convergence = self.convergence(&known.state, tenant, of_tenant(&proxies, tenant));
                 if convergence.is_complete() && convergence.ignored == 0 {
                     self.fleet.accept(tenant, convergence.wanted);
                 }
                 self.watch().saw(tenant, &convergence);
-                sight_by_tenant
-                    .insert(tenant.as_str(), self.tenant_seen(&known.state, tenant, &proxies).sight);
+                sight_by_tenant.insert(tenant.as_str(), self.sight(&known.state, tenant, &convergence));
             }
             let active = known.state.orders.active();
             let moves = |order: &&Arc<Order>| {
@@ -319,6 +337,11 @@ impl Daemon {
             message: error.to_string(),
         })
     }
+}
+
+/// How the proxies of one tenant stand, of these.
+fn of_tenant<'a>(proxies: &'a [ProxyStatus], tenant: &'a str) -> impl Iterator<Item = Standing> + 'a {
+    proxies.iter().filter(move |proxy| *proxy.tenant == *tenant).map(ProxyStatus::standing)
 }
 
 /// When the last record of the audit log was written, if it can be read.

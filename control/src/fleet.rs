@@ -1,7 +1,6 @@
 //! The proxies, as the daemon needs them.
 
-use graylane_xds::{ProxyStatus, Publication, PublishError, Refusal, Xds};
-use std::time::Duration;
+use graylane_xds::{ProxyStatus, Publication, PublishError, Refusal, Standing, Xds};
 
 /// Publishes what was prepared, which cannot fail.
 pub type Publish<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -17,8 +16,8 @@ pub trait Fleet: Send + Sync {
     /// What each proxy does.
     fn proxies(&self) -> Vec<ProxyStatus>;
 
-    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
-    fn count(&self, tenant: &str, gone: Duration) -> usize;
+    /// How each proxy of a tenant stands.
+    fn standings(&self, tenant: &str) -> Vec<Standing>;
 
     /// Takes in that every proxy of a tenant runs this revision: it is what they get when one of them refuses a later one.
     fn accept(&self, tenant: &str, revision: u64);
@@ -51,8 +50,8 @@ impl Fleet for Xds {
         Self::proxies(self)
     }
 
-    fn count(&self, tenant: &str, gone: Duration) -> usize {
-        Self::count(self, tenant, gone)
+    fn standings(&self, tenant: &str) -> Vec<Standing> {
+        Self::standings(self, tenant)
     }
 
     fn accept(&self, tenant: &str, revision: u64) {

@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use graylane_plan::{Percentage, Span};
-use graylane_xds::{CanaryShare, ProxyStatus};
+use graylane_xds::{CanaryShare, Standing};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -80,12 +80,12 @@ enum FilePolicy {
 
 impl Laggards {
     /// Whether a proxy counts at all.
-    pub(crate) fn counts(&self, proxy: &ProxyStatus) -> bool {
+    pub(crate) fn counts(&self, proxy: &Standing) -> bool {
         proxy.gone_for.is_none_or(|gone| gone < self.gone)
     }
 
     /// Whether a proxy that does not run what is wanted had all the time that `after` is. One that is not sent it is not late.
-    pub(crate) fn is_late(proxy: &ProxyStatus, wanted_for: Duration, after: Duration) -> bool {
+    pub(crate) fn is_late(proxy: &Standing, wanted_for: Duration, after: Duration) -> bool {
         proxy.offered && proxy.connected_for.is_some_and(|connected| connected.min(wanted_for) >= after)
     }
 }

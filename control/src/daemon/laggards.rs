@@ -3,9 +3,9 @@
 use crate::config::{LaggardPolicy, Laggards};
 use crate::daemon::refusals::goes_forward;
 use crate::daemon::state::State;
-use crate::daemon::{Convergence, Daemon};
+use crate::daemon::{Convergence, Daemon, of_tenant};
 use graylane_order::{Event, Order};
-use graylane_xds::ProxyStatus;
+use graylane_xds::{ProxyStatus, Standing};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -44,14 +44,14 @@ impl Daemon {
         proxies: &[ProxyStatus],
         after: Duration,
     ) -> Option<Event> {
-        let revision = self.convergence(state, tenant, proxies).wanted;
+        let revision = self.convergence(state, tenant, of_tenant(proxies, tenant)).wanted;
         let wanted_for = self.watch().wanted_for(tenant, revision, &*self.clock);
-        let runs = |proxy: &ProxyStatus| {
-            let alone = std::slice::from_ref(proxy);
-            Convergence::of(tenant, revision, alone, Laggards::default(), wanted_for).converged == 1
+        let runs = |proxy: Standing| {
+            Convergence::of(revision, [proxy], Laggards::default(), wanted_for).converged == 1
         };
+        let is_late = |proxy: Standing| Laggards::is_late(&proxy, wanted_for, after) && !runs(proxy);
         let of_tenant = proxies.iter().filter(|proxy| *proxy.tenant == *tenant);
-        let mut late = of_tenant.filter(|proxy| Laggards::is_late(proxy, wanted_for, after) && !runs(proxy));
+        let mut late = of_tenant.filter(|proxy| is_late(proxy.standing()));
         let node = late.next()?.node.to_string();
         let after = SignedDuration::try_from(after).ok()?;
         Some(Event::Lagging { revision, proxies: 1 + late.count(), node, after })

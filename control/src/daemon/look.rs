@@ -1,7 +1,7 @@
 //! One look at all orders and proxies, for everybody who watches at that moment.
 
 use crate::daemon::views::TenantSeen;
-use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView};
+use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView, of_tenant};
 use graylane_order::Order;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ impl Daemon {
         let proxies = self.fleet.proxies();
         let known = self.known();
         let tenants = known.state.tenants.keys();
-        let seen_by_tenant =
-            tenants.map(|tenant| (tenant.clone(), self.tenant_seen(&known.state, tenant, &proxies)));
+        let seen = |tenant: &str| self.tenant_seen(&known.state, tenant, of_tenant(&proxies, tenant));
+        let seen_by_tenant = tenants.map(|tenant| (tenant.clone(), seen(tenant)));
         let mut look = Look {
             revision: known.revision(),
             active: BTreeMap::new(),

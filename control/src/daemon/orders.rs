@@ -3,7 +3,7 @@
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{State, StoredPlan};
-use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms};
+use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms, of_tenant};
 use graylane_order::{Actor, Approve, Event, Health, Order, Phase, Start};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
@@ -141,7 +141,7 @@ impl Daemon {
                 draft.check_not_frozen(order.tenant(), &roles)?;
             }
             // Looking at all proxies takes a while, and few actions ask for it.
-            let sight = || self.tenant_seen(&draft.state, order.tenant(), draft.proxies.list()).sight;
+            let sight = || self.tenant_seen_now(&draft.state, order.tenant()).sight;
             let label = action.label();
             let event = match action {
                 OrderAction::Approve { stage, role, hash } => {
@@ -182,7 +182,7 @@ impl Daemon {
         // Most of a list is of few tenants, and looking at one counts its proxies.
         let mut by_tenant = BTreeMap::new();
         let summary = |order: &Arc<Order>| {
-            let look = || self.tenant_seen(&known.state, order.tenant(), &proxies);
+            let look = || self.tenant_seen(&known.state, order.tenant(), of_tenant(&proxies, order.tenant()));
             OrderSummary::new(order, by_tenant.entry(order.tenant().to_owned()).or_insert_with(look))
         };
         orders.map(summary).collect()
@@ -193,10 +193,9 @@ impl Daemon {
     /// # Errors
     /// When there is none of this number.
     pub fn order(&self, id: u64) -> Result<OrderView, ActionError> {
-        let proxies = self.fleet.proxies();
         let state = &self.known().state;
         let order = state.order(id)?;
-        let view = OrderView::new(&order, &self.tenant_seen(state, order.tenant(), &proxies));
+        let view = OrderView::new(&order, &self.tenant_seen_now(state, order.tenant()));
         Ok(self.judged(view))
     }
 
@@ -204,7 +203,7 @@ impl Daemon {
     pub(crate) fn observe_order(&self, id: u64) -> Result<(), ActionError> {
         self.change(|draft| {
             let order = draft.state.order(id)?;
-            let sight = self.tenant_seen(&draft.state, order.tenant(), draft.proxies.list()).sight;
+            let sight = self.tenant_seen_now(&draft.state, order.tenant()).sight;
             let Some((next, effects)) = order.observed(sight, draft.now) else { return Ok(()) };
             draft.is_rescue = [&*order, &next].iter().any(|order| order.phase == Phase::RollingBack);
             draft.apply(Some(&order), next, &effects, "order.follow")

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use graylane::clock::Clock as _;
 use graylane::fleet::{Fleet, Publish};
 use graylane_rules::Rules;
-use graylane_xds::{Nack, Protocol, ProxyStatus, Publication, PublishError, Refusal};
+use graylane_xds::{Nack, Protocol, ProxyStatus, Publication, PublishError, Refusal, Standing};
 use proxy::{Move, Proxy, pick};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -163,12 +163,9 @@ impl Fleet for SimFleet {
         known.map(|proxy| state.status(proxy)).collect()
     }
 
-    fn count(&self, tenant: &str, gone: Duration) -> usize {
+    fn standings(&self, tenant: &str) -> Vec<Standing> {
         let proxies = self.proxies();
-        let counts = |proxy: &&ProxyStatus| {
-            *proxy.tenant == *tenant && proxy.gone_for.is_none_or(|since| since < gone)
-        };
-        proxies.iter().filter(counts).count()
+        proxies.iter().filter(|proxy| *proxy.tenant == *tenant).map(ProxyStatus::standing).collect()
     }
 
     /// What is sent in place of what was refused is another matter than that orders stop.

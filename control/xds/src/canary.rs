@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::limits::{CANARY_PATIENCE, DEBOUNCE, DEBOUNCE_MAX};
+use crate::limits::{CANARY_PATIENCE, DEBOUNCE, DEBOUNCE_MAX, SPREAD_PER_PROXY};
 use crate::version::Version;
 
 /// How many of a tenant's connected proxies try what is new, in hundredths of a percent. At least one does.
@@ -25,6 +25,8 @@ pub(crate) struct Pace {
     /// When the first of a row came.
     first: Instant,
     last: Instant,
+    /// Until when the one that was sent to everybody is on its way.
+    spread_until: Instant,
 }
 
 /// A connected proxy, as far as a trial goes by it.
@@ -125,11 +127,23 @@ impl Pace {
     /// The pace with one more publish.
     pub(crate) fn next(before: Option<Self>, now: Instant) -> Self {
         match before {
-            Some(Self { first, last }) if now.saturating_duration_since(last) < DEBOUNCE => {
-                Self { first, last: now }
+            Some(before) if before.is_followed_by(now) => Self { last: now, ..before },
+            _ => {
+                Self { first: now, last: now, spread_until: before.map_or(now, |before| before.spread_until) }
             }
-            _ => Self { first: now, last: now },
         }
+    }
+
+    /// The pace when so many proxies are let have what is wanted.
+    pub(crate) fn spread(self, proxies: usize, now: Instant) -> Self {
+        let proxies = u32::try_from(proxies).unwrap_or(u32::MAX);
+        Self { spread_until: now + SPREAD_PER_PROXY.saturating_mul(proxies), ..self }
+    }
+
+    /// Whether a publish of now is of the same row. While one is on its way to ten thousand proxies, those who publish are slow, too.
+    fn is_followed_by(self, now: Instant) -> bool {
+        let is_soon = now.saturating_duration_since(self.last) < DEBOUNCE || now < self.spread_until;
+        is_soon && now.saturating_duration_since(self.first) < DEBOUNCE_MAX
     }
 
     /// Whether one publish followed another one at once.
@@ -140,9 +154,7 @@ impl Pace {
     /// Whether the last publish may go to anybody: the only one at once, the last of a row when no other one follows soon, and one now
     /// and then of a row without end.
     pub(crate) fn is_calm(self, now: Instant) -> bool {
-        !self.is_row()
-            || now.saturating_duration_since(self.last) >= DEBOUNCE
-            || now.saturating_duration_since(self.first) >= DEBOUNCE_MAX
+        !self.is_row() || !self.is_followed_by(now)
     }
 }
 
@@ -270,12 +282,28 @@ mod tests {
         let two = Pace::next(Some(one), soon);
         assert!(!two.is_calm(soon) && !two.is_calm(soon + DEBOUNCE / 2) && two.is_calm(soon + DEBOUNCE));
         assert!(Pace::next(Some(two), soon + DEBOUNCE).is_calm(soon + DEBOUNCE), "that one is alone again");
-        let (mut row, mut now) = (one, start);
-        while now < start + DEBOUNCE_MAX {
+        let (mut row, mut now, mut sent) = (one, start, 0);
+        while now < start + 3 * DEBOUNCE_MAX {
             now += DEBOUNCE / 2;
             row = Pace::next(Some(row), now);
+            sent += u32::from(row.is_calm(now));
         }
-        assert!(row.is_calm(now), "a row without end starves nobody");
+        assert_eq!(sent, 3, "a row without end starves nobody, and floods nobody");
+    }
+
+    #[test]
+    fn what_comes_while_ten_thousand_are_sent_another_one_is_of_its_row() {
+        let start = Instant::now();
+        let end = start + 10_000 * SPREAD_PER_PROXY;
+        let one = Pace::next(None, start).spread(10_000, start);
+        let two = Pace::next(Some(one), start + 2 * DEBOUNCE);
+        assert!(!two.is_calm(start + 4 * DEBOUNCE) && two.is_calm(end));
+        assert!(Pace::next(Some(one), end).is_calm(end), "that one is alone");
+        let few = Pace::next(None, start).spread(10, start);
+        assert!(
+            Pace::next(Some(few), start + DEBOUNCE).is_calm(start + DEBOUNCE),
+            "few are sent it in no time"
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use canary::CanaryShare;
 pub use clusters::ClusterReport;
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use metrics_service::Reports;
-pub use proxies::{Nack, ProxyStatus};
+pub use proxies::{Nack, ProxyStatus, Standing};
 pub use refusals::Refusal;
 pub use resource::{Publication, PublishError};
 pub use server::{Prepared, ServeError, Xds};

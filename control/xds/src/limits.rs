@@ -81,6 +81,9 @@ pub const CANARY_PATIENCE: Duration = Duration::from_secs(30);
 /// as long as istiod's default.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
 
+/// About how long it takes to send a small publish to all proxies, for each of them. One that comes meanwhile follows at once, too.
+pub const SPREAD_PER_PROXY: Duration = Duration::from_micros(75);
+
 /// How long a row of such publishes can keep all others waiting.
 pub const DEBOUNCE_MAX: Duration = Duration::from_secs(10);
 

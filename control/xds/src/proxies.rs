@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::canary::{Candidate, Group};
-use crate::snapshot::{Fleet, Snapshot};
+use crate::ecds;
+use crate::snapshot::{Fleet, Offer, Snapshot};
 use crate::spiffe::SpiffeId;
 use crate::stream::{Event, History, Identity, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
-use table::{ByResource, Entry, Link, Reported, Table};
+use table::{Entry, Link, Reported, Table};
 
 /// What is known of one proxy and one of its resources.
 ///
@@ -56,6 +57,26 @@ pub struct ProxyStatus {
     pub last_error: Option<Nack>,
     /// Time since the last message from it.
     pub age: Duration,
+    /// Time since its stream subscribed; none while disconnected.
+    pub connected_for: Option<Duration>,
+    /// Time since its stream ended; none while connected.
+    pub gone_for: Option<Duration>,
+}
+
+/// What of a proxy and one of its resources is counted, with the meaning that [`ProxyStatus`] gives it. Of ten thousand proxies it takes
+/// a fraction of the time that everything else takes, which names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is sent what it should have if it lacks that.
+    pub offered: bool,
+    /// The revision that it acknowledged last.
+    pub acknowledged: Option<u64>,
+    /// The revision that its filter reports to run.
+    pub applied: Option<u64>,
+    /// Whether its filter reports a configuration that it could not read.
+    pub rejected_config: bool,
+    /// Whether it refused a revision, and acknowledged neither that nor a later one since.
+    pub has_refused: bool,
     /// Time since its stream subscribed; none while disconnected.
     pub connected_for: Option<Duration>,
     /// Time since its stream ended; none while connected.
@@ -122,6 +143,24 @@ pub(crate) struct Proxies {
     changes: watch::Sender<u64>,
 }
 
+// === impl ProxyStatus ===
+
+impl ProxyStatus {
+    /// What of it is counted.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        Standing {
+            offered: self.offered,
+            acknowledged: self.acknowledged,
+            applied: self.applied,
+            rejected_config: self.rejected_config,
+            has_refused: self.last_error.is_some(),
+            connected_for: self.connected_for,
+            gone_for: self.gone_for,
+        }
+    }
+}
+
 // === impl Proxies ===
 
 impl Proxies {
@@ -173,10 +212,10 @@ impl Proxies {
     /// Marks what hangs on a stream as disconnected.
     pub(crate) fn disconnect(&self, peer: &Peer, now: Instant) {
         let mut changed = false;
-        for entry in self.table().entries_of(peer) {
+        self.table().update(peer, |entry| {
             entry.link = Link::Down { since: now };
             changed = true;
-        }
+        });
         self.ring_if(changed);
     }
 
@@ -197,8 +236,8 @@ impl Proxies {
     /// The tenants whose rules a connected node asks for, under that certificate.
     pub(crate) fn tenants(&self, node: &str, spiffe: Option<&SpiffeId>) -> Vec<Arc<str>> {
         let table = self.table();
-        let entries = table.of(node).into_iter().flat_map(ByResource::values);
-        let theirs = entries.filter(|entry| entry.up_since().is_some() && entry.spiffe.as_ref() == spiffe);
+        let theirs =
+            table.of(node).filter(|entry| entry.up_since().is_some() && entry.spiffe.as_ref() == spiffe);
         theirs.map(|entry| entry.tenant.clone()).collect()
     }
 
@@ -207,34 +246,35 @@ impl Proxies {
         let mut table = self.table();
         table.tidy(now);
         // Ten thousand proxies ask for a few resources, so the last one that was looked up is the next one most of the time.
-        let mut last: Option<(&Arc<str>, Option<Version>)> = None;
+        let mut last: Option<(&Arc<str>, Option<&Offer>)> = None;
         let mut list = Vec::with_capacity(table.len());
-        for (node, by_resource) in table.iter() {
-            let sole = is_sole(by_resource);
-            for (resource, entry) in by_resource {
-                let known = last.filter(|(of, _)| Arc::ptr_eq(of, resource));
-                let (_, wanted) = known
-                    .unwrap_or_else(|| (resource, snapshot.wanted(resource).map(|wanted| wanted.version)));
-                last = Some((resource, wanted));
-                let offered = snapshot.is_offered(resource, node);
-                list.push(ProxyStatus { offered, ..status((node, resource, entry), wanted, sole, now) });
-            }
+        for entry in table.sorted() {
+            let known = last.filter(|(of, _)| Arc::ptr_eq(of, &entry.resource));
+            let (_, offer) = known.unwrap_or_else(|| (&entry.resource, snapshot.offer(&entry.resource)));
+            last = Some((&entry.resource, offer));
+            let offered = offer.is_some_and(|offer| offer.is_offered(&entry.node));
+            let wanted = offer.map(|offer| offer.wanted.version);
+            list.push(status(entry, offered, wanted, now));
         }
         list
     }
 
-    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
-    pub(crate) fn count(&self, tenant: &str, gone: Duration, now: Instant) -> usize {
-        let counts = |entry: &&Entry| {
-            let is_gone =
-                entry.down_since().is_some_and(|since| now.saturating_duration_since(since) >= gone);
-            *entry.tenant == *tenant && !is_gone
+    /// How each proxy of a tenant stands, in no order that says anything.
+    pub(crate) fn standings(&self, tenant: &str, snapshot: &Snapshot, now: Instant) -> Vec<Standing> {
+        let offer = snapshot.offer(&ecds::resource_name(tenant));
+        let wanted = offer.map(|offer| offer.wanted.version);
+        let table = self.table();
+        // By the addresses of their names, which lie scattered.
+        let group = offer.map(Offer::group).unwrap_or_default();
+        let nodes = group.nodes().flat_map(|node| table.of(node));
+        let group: BTreeSet<*const u8> = nodes.map(Entry::address).collect();
+        let is_open = offer.is_some_and(Offer::is_open);
+        let of_tenant = table.iter().filter(|entry| *entry.tenant == *tenant);
+        let standing = |entry: &Entry| {
+            let offered = is_open || group.contains(&entry.address());
+            entry.standing(offered, wanted, now)
         };
-        self.table()
-            .iter()
-            .flat_map(|(_, by_resource)| by_resource.values().map(AsRef::as_ref))
-            .filter(counts)
-            .count()
+        of_tenant.map(standing).collect()
     }
 
     fn ring_if(&self, changed: bool) {
@@ -259,17 +299,12 @@ impl Fleet for Proxies {
     fn candidates(&self, resources: &BTreeSet<&str>, now: Instant) -> BTreeMap<Arc<str>, Vec<Candidate>> {
         let table = self.table();
         let mut by_resource: BTreeMap<Arc<str>, Vec<Candidate>> = BTreeMap::new();
-        for (node, entries) in table.iter() {
-            let sole = is_sole(entries);
-            let asking = entries
-                .iter()
-                .filter(|(resource, entry)| entry.down_since().is_none() && resources.contains(&***resource));
-            for (resource, entry) in asking {
-                let candidate = entry.candidate(node, sole, now);
-                match by_resource.get_mut(resource) {
-                    Some(candidates) => candidates.push(candidate),
-                    None => drop(by_resource.insert(resource.clone(), vec![candidate])),
-                }
+        let is_asking = |entry: &&Entry| entry.down_since().is_none() && resources.contains(&*entry.resource);
+        for entry in table.sorted().filter(is_asking) {
+            let candidate = entry.candidate(now);
+            match by_resource.get_mut(&entry.resource) {
+                Some(candidates) => candidates.push(candidate),
+                None => drop(by_resource.insert(entry.resource.clone(), vec![candidate])),
             }
         }
         by_resource
@@ -277,7 +312,7 @@ impl Fleet for Proxies {
 
     fn call(&self, group: &Group) {
         let table = self.table();
-        for entry in group.nodes().filter_map(|node| table.of(node)).flat_map(ByResource::values) {
+        for entry in group.nodes().flat_map(|node| table.of(node)) {
             if let Link::Up { call, .. } = &entry.link {
                 call.notify_one();
             }
@@ -285,33 +320,23 @@ impl Fleet for Proxies {
     }
 }
 
-/// Whether a node's report can be of one resource only.
-fn is_sole(by_resource: &ByResource) -> bool {
-    by_resource.values().filter(|entry| entry.down_since().is_none()).count() <= 1
-}
-
-fn status(
-    (node, resource, entry): (&Arc<str>, &Arc<str>, &Entry),
-    wanted: Option<Version>,
-    sole: bool,
-    now: Instant,
-) -> ProxyStatus {
-    let connected_for = entry.up_since().map(|since| now.saturating_duration_since(since));
-    let gone_for = entry.down_since().map(|since| now.saturating_duration_since(since));
+fn status(entry: &Entry, offered: bool, wanted: Option<Version>, now: Instant) -> ProxyStatus {
+    let Standing { acknowledged, applied, rejected_config, connected_for, gone_for, .. } =
+        entry.standing(offered, wanted, now);
     ProxyStatus {
-        node: node.clone(),
+        node: entry.node.clone(),
         cluster: entry.cluster.clone(),
         identity: entry.spiffe.clone(),
-        resource: resource.clone(),
+        resource: entry.resource.clone(),
         tenant: entry.tenant.clone(),
         protocol: entry.protocol,
         connected: connected_for.is_some(),
-        offered: false,
+        offered,
         wanted: wanted.map(|version| version.revision),
         sent: entry.sent,
-        acknowledged: entry.acknowledged(wanted),
-        applied: entry.applied(sole, now),
-        rejected_config: entry.report.rejected_config.unwrap_or_default(),
+        acknowledged,
+        applied,
+        rejected_config,
         last_error: entry.last_error.clone(),
         age: now.saturating_duration_since(entry.last_message),
         connected_for,

@@ -1,7 +1,7 @@
 //! The server: every service on one port, with its limits, until it is told to stop.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use prometheus_client::registry::Registry;
@@ -21,7 +21,7 @@ use crate::limits::{
     TRIAL_TICK,
 };
 use crate::metrics_service::{Metrics, Reports};
-use crate::proxies::{Proxies, ProxyStatus};
+use crate::proxies::{Proxies, ProxyStatus, Standing};
 use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
 use crate::snapshot::{Encoded, Snapshots};
@@ -135,9 +135,9 @@ impl Xds {
         registry.register_collector(Box::new(Offers(self.snapshots.clone())));
     }
 
-    /// How many proxies of a tenant are connected, or were until less than `gone` ago.
-    pub fn count(&self, tenant: &str, gone: Duration) -> usize {
-        self.proxies.count(tenant, gone, Instant::now())
+    /// How each of [`Xds::proxies`] of one tenant stands.
+    pub fn standings(&self, tenant: &str) -> Vec<Standing> {
+        self.proxies.standings(tenant, &self.snapshots.current(), Instant::now())
     }
 
     /// A receiver that wakes when a proxy connects, disconnects, acknowledges, rejects, or reports something new. The number only

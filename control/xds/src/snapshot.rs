@@ -110,10 +110,17 @@ impl Offer {
     }
 
     /// Whether a node that lacks what is wanted is sent it.
-    fn is_offered(&self, node: &str) -> bool {
+    pub(crate) fn is_offered(&self, node: &str) -> bool {
         match &self.standing {
-            Standing::HeldBack(_) => false,
             Standing::Trial(group) => group.contains(node),
+            _ => self.is_open(),
+        }
+    }
+
+    /// Whether everybody who lacks what is wanted is sent it.
+    pub(crate) fn is_open(&self) -> bool {
+        match self.standing {
+            Standing::HeldBack(_) | Standing::Trial(_) => false,
             Standing::Open | Standing::Proven | Standing::Firm | Standing::Accepted => true,
         }
     }
@@ -137,7 +144,7 @@ impl Offer {
     }
 
     /// Who tries what is wanted.
-    fn group(&self) -> Group {
+    pub(crate) fn group(&self) -> Group {
         match &self.standing {
             Standing::Trial(group) => group.clone(),
             _ => Group::default(),
@@ -173,9 +180,9 @@ impl Snapshot {
         if matches!(offer.standing, Standing::Firm) { None } else { offer.earlier() }
     }
 
-    /// Whether a node that lacks what is wanted under a name is sent it.
-    pub(crate) fn is_offered(&self, name: &str, node: &str) -> bool {
-        self.by_name.get(name).is_some_and(|offer| offer.is_offered(node))
+    /// What is there under a name.
+    pub(crate) fn offer(&self, name: &str) -> Option<&Offer> {
+        self.by_name.get(name)
     }
 
     /// The resource that proxies should have under that name, if it is published.
@@ -286,12 +293,11 @@ impl Snapshot {
         Self { by_name: encoded.0.into_iter().map(offer).collect() }
     }
 
-    /// The snapshot in which what is wanted under a name stands otherwise, and what it fell back on may be good for nothing.
-    fn with(&self, name: &str, standing: Standing, is_fallback_refused: bool) -> Self {
+    /// The snapshot in which the offer under a name is another one.
+    fn with(&self, name: &str, offer: Offer) -> Self {
         let mut by_name = self.by_name.clone();
-        if let Some(offer) = by_name.get_mut(name) {
-            offer.standing = standing;
-            offer.fallback.take_if(|_| is_fallback_refused);
+        if let Some(before) = by_name.get_mut(name) {
+            *before = offer;
         }
         Self { by_name }
     }
@@ -353,10 +359,11 @@ impl Snapshots {
         }
         let _turn = self.past();
         let current = self.current();
-        if is_untried(&current) {
+        if let Some(offer) = current.by_name.get(name).filter(|offer| offer.is_untried()) {
             let group = Group::default().with(std::iter::once(node), now);
+            let offer = Offer { standing: Standing::Trial(group), ..offer.clone() };
             // Only the node itself is sent anything else by it, and it is asking.
-            self.current.store(Arc::new(current.with(name, Standing::Trial(group), false)));
+            self.current.store(Arc::new(current.with(name, offer)));
         }
     }
 
@@ -375,20 +382,31 @@ impl Snapshots {
                 Verdict::Wait if pace.is_row() => fleet.call(group),
                 Verdict::Wait => {}
                 Verdict::Enlist(more) => self.enlist(wanted, &more, fleet),
-                Verdict::Release => {
-                    let is_on_trial = |standing: &Standing| matches!(standing, Standing::Trial(_));
-                    if self.move_on(wanted, |standing| is_on_trial(standing).then_some(Standing::Proven)) {
-                        self.ring();
-                    }
-                }
+                Verdict::Release => self.release(wanted, candidates.len(), now),
             }
+        }
+    }
+
+    /// Lets all of so many proxies have what was on trial.
+    fn release(&self, wanted: &Resource, proxies: usize, now: Instant) {
+        let released = |offer: &Offer| match offer.standing {
+            Standing::Trial(_) => {
+                let pace = offer.pace.spread(proxies, now);
+                Some(Offer { standing: Standing::Proven, pace, ..offer.clone() })
+            }
+            _ => None,
+        };
+        if self.move_on(wanted, released) {
+            self.ring();
         }
     }
 
     /// Lets more nodes try what is on trial, beside those that came meanwhile.
     fn enlist(&self, wanted: &Resource, more: &Group, fleet: &impl Fleet) {
-        let joined = |standing: &Standing| match standing {
-            Standing::Trial(group) => Some(Standing::Trial(group.joined(more))),
+        let joined = |offer: &Offer| match &offer.standing {
+            Standing::Trial(group) => {
+                Some(Offer { standing: Standing::Trial(group.joined(more)), ..offer.clone() })
+            }
             _ => None,
         };
         if self.move_on(wanted, joined) {
@@ -412,12 +430,12 @@ impl Snapshots {
         let offer = current.by_name.get(&ecds::resource_name(tenant));
         let wanted = offer.map(|offer| &offer.wanted);
         if let Some(wanted) = wanted.filter(|wanted| wanted.version.revision == revision) {
-            let is_unknown =
-                |standing: &Standing| !matches!(standing, Standing::HeldBack(_) | Standing::Accepted);
+            let accepted = |offer: &Offer| match offer.standing {
+                Standing::HeldBack(_) | Standing::Accepted => None,
+                _ => Some(Offer { standing: Standing::Accepted, ..offer.clone() }),
+            };
             let was_on_trial = offer.is_some_and(|offer| matches!(offer.standing, Standing::Trial(_)));
-            let has_moved =
-                self.move_on(wanted, |standing| is_unknown(standing).then_some(Standing::Accepted));
-            if has_moved && was_on_trial {
+            if self.move_on(wanted, accepted) && was_on_trial {
                 self.ring();
             }
         }
@@ -452,8 +470,12 @@ impl Snapshots {
         if is_wanted || is_fallback {
             // The word may be on an earlier revision with the same content.
             let refusal = Arc::new(Refusal { revision: offer.wanted.version.revision, ..(*refusal).clone() });
-            let standing = if is_wanted { Standing::HeldBack(refusal) } else { offer.standing.clone() };
-            self.replace(current.with(name, standing, is_fallback));
+            let mut offer = offer.clone();
+            if is_wanted {
+                offer.standing = Standing::HeldBack(refusal);
+            }
+            offer.fallback.take_if(|_| is_fallback);
+            self.replace(current.with(name, offer));
         }
     }
 
@@ -521,15 +543,15 @@ impl Snapshots {
     }
 
     /// Lets what is wanted under a name stand otherwise, if it is this resource still. Gives whether it does.
-    fn move_on(&self, resource: &Resource, next: impl FnOnce(&Standing) -> Option<Standing>) -> bool {
+    fn move_on(&self, resource: &Resource, next: impl FnOnce(&Offer) -> Option<Offer>) -> bool {
         let _turn = self.past();
         let current = self.current();
         let offer = current.by_name.get(&resource.name);
         let offer = offer.filter(|offer| offer.wanted.version == resource.version);
-        let standing = offer.and_then(|offer| next(&offer.standing));
-        let has_moved = standing.is_some();
-        if let Some(standing) = standing {
-            self.current.store(Arc::new(current.with(&resource.name, standing, false)));
+        let offer = offer.and_then(next);
+        let has_moved = offer.is_some();
+        if let Some(offer) = offer {
+            self.current.store(Arc::new(current.with(&resource.name, offer)));
         }
         has_moved
     }

@@ -2,6 +2,7 @@
 
 use super::{AUDIT_HEAD, Known, State, TenantState};
 use crate::audit::{Deed, shown};
+use crate::config::Laggards;
 use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
@@ -9,19 +10,15 @@ use crate::fleet::Fleet;
 use graylane_order::Actor;
 use graylane_plan::Tenant;
 use graylane_store::Transaction;
-use graylane_xds::ProxyStatus;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The proxies as a change sees them.
 pub(crate) struct Proxies<'a> {
     fleet: &'a dyn Fleet,
-    list: OnceCell<Vec<ProxyStatus>>,
-    /// How long one whose stream ended still counts.
-    pub(crate) gone: Duration,
+    /// Which of them count.
+    laggards: Laggards,
     /// Whether those that were there before the start do.
     pub(crate) is_awaiting: bool,
 }
@@ -52,18 +49,13 @@ pub(crate) struct Drafted {
 // === impl Proxies ===
 
 impl<'a> Proxies<'a> {
-    pub(crate) fn new(fleet: &'a dyn Fleet, gone: Duration, is_awaiting: bool) -> Self {
-        Self { fleet, list: OnceCell::new(), gone, is_awaiting }
-    }
-
-    /// What they do, as of the first time that the change asks.
-    pub(crate) fn list(&self) -> &[ProxyStatus] {
-        self.list.get_or_init(|| self.fleet.proxies())
+    pub(crate) fn new(fleet: &'a dyn Fleet, laggards: Laggards, is_awaiting: bool) -> Self {
+        Self { fleet, laggards, is_awaiting }
     }
 
     /// How many of a tenant count.
     pub(crate) fn count(&self, tenant: &str) -> usize {
-        self.fleet.count(tenant, self.gone)
+        self.fleet.standings(tenant).iter().filter(|proxy| self.laggards.counts(proxy)).count()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::daemon::FreezeView;
 use crate::daemon::views::JudgedView;
 use crate::daemon::views::gates::{ApprovalView, NextStageView, RetentionView, WaitsView};
 use graylane_order::{Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
-use graylane_xds::ProxyStatus;
+use graylane_xds::Standing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -252,20 +252,18 @@ impl OrderSummary {
 // === impl Convergence ===
 
 impl Convergence {
-    /// Counts the proxies that ask for the rules of `tenant`, which are wanted for so long.
+    /// Counts the proxies of a tenant, whose rules are wanted for so long.
     pub(crate) fn of(
-        tenant: &str,
         wanted: u64,
-        proxies: &[ProxyStatus],
+        proxies: impl IntoIterator<Item = Standing>,
         laggards: Laggards,
         wanted_for: Duration,
     ) -> Self {
         let mut counts = Self { wanted, ..Self::default() };
         let mut late = 0;
-        let counted = |proxy: &&ProxyStatus| *proxy.tenant == *tenant && laggards.counts(proxy);
-        for proxy in proxies.iter().filter(counted) {
-            let acknowledged =
-                proxy.connected && proxy.acknowledged == Some(wanted) && proxy.last_error.is_none();
+        for proxy in proxies.into_iter().filter(|proxy| laggards.counts(proxy)) {
+            let is_connected = proxy.connected_for.is_some();
+            let acknowledged = is_connected && proxy.acknowledged == Some(wanted) && !proxy.has_refused;
             let reads = !proxy.rejected_config;
             let applied = proxy.applied.map(|applied| applied == wanted && reads);
             let converged = acknowledged && reads && applied != Some(false);
@@ -274,7 +272,7 @@ impl Convergence {
             counts.applied += usize::from(applied == Some(true));
             counts.converged += usize::from(converged);
             if let LaggardPolicy::Ignore(after) = laggards.policy {
-                late += usize::from(!converged && Laggards::is_late(proxy, wanted_for, after));
+                late += usize::from(!converged && Laggards::is_late(&proxy, wanted_for, after));
             }
         }
         // Where nobody runs it, it is not the proxies that are late.

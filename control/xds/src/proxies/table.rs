@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use slab::Slab;
 use tokio::sync::Notify;
 
-use super::{FilterReport, Nack, Peer, StreamId, Unlisted, Unreadable, is_sole};
+use super::{FilterReport, Nack, Peer, Standing, StreamId, Unlisted, Unreadable};
 use crate::canary::Candidate;
 use crate::ecds;
 use crate::limits::{FORGET_AFTER, REPORT_FRESH, REPORT_GRACE};
@@ -15,11 +16,13 @@ use crate::stream::{Event, Protocol};
 use crate::telemetry::Telemetry;
 use crate::version::Version;
 
-/// Entries by node, then resource.
+/// The entries. They lie side by side, so that ten thousand are counted in no time: each at the end of a pointer, they would lie
+/// between the buffers of ten thousand connections.
 #[derive(Debug)]
 pub(super) struct Table {
-    by_node: BTreeMap<Arc<str>, ByResource>,
-    entries: usize,
+    entries: Slab<Entry>,
+    /// The entries of each node, by resource.
+    by_node: BTreeMap<Arc<str>, Vec<usize>>,
     /// How many entries there may be.
     limit: usize,
     /// Names of resources, tenants and clusters, each once. What nobody has any more goes when entries are forgotten.
@@ -29,13 +32,14 @@ pub(super) struct Table {
     telemetry: Arc<Telemetry>,
 }
 
-/// What is known of one node. Names are shared with those who read the table: a look at ten thousand proxies copies none.
-/// Boxed, because a map keeps room for eleven entries, and most proxies have one.
-pub(super) type ByResource = BTreeMap<Arc<str>, Box<Entry>>;
-
-/// One proxy with one resource.
+/// One proxy with one resource. Names are shared with those who read the table: a look at ten thousand proxies copies none.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// The same in all entries of a node.
+    pub(super) node: Arc<str>,
+    pub(super) resource: Arc<str>,
+    /// Whether its node has no other one, so that a report of the node is about this one.
+    pub(super) is_sole: bool,
     pub(super) cluster: Arc<str>,
     pub(super) tenant: Arc<str>,
     /// Whom the certificate of its stream names, or named.
@@ -77,35 +81,41 @@ pub(super) enum Link {
 
 impl Table {
     pub(super) fn new(limit: usize, telemetry: Arc<Telemetry>) -> Self {
-        let (by_node, names) = (BTreeMap::new(), BTreeSet::new());
-        Self { by_node, entries: 0, limit, names, forgotten: Instant::now(), telemetry }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &ByResource)> {
-        self.by_node.iter()
+        let (entries, by_node, names) = (Slab::new(), BTreeMap::new(), BTreeSet::new());
+        Self { entries, by_node, limit, names, forgotten: Instant::now(), telemetry }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries
+        self.entries.len()
     }
 
-    pub(super) fn of(&self, node: &str) -> Option<&ByResource> {
-        self.by_node.get(node)
+    /// All entries, in no order that says anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    /// All entries, by node, then resource.
+    pub(super) fn sorted(&self) -> impl Iterator<Item = &Entry> {
+        self.by_node.values().flatten().filter_map(|id| self.entries.get(*id))
+    }
+
+    /// The entries of a node, by resource.
+    pub(super) fn of(&self, node: &str) -> impl Iterator<Item = &Entry> {
+        self.by_node.get(node).into_iter().flatten().filter_map(|id| self.entries.get(*id))
     }
 
     pub(super) fn get(&self, node: &str, resource: &str) -> Option<&Entry> {
-        self.by_node.get(node)?.get(resource).map(AsRef::as_ref)
+        self.of(node).find(|entry| *entry.resource == *resource)
     }
 
     /// True if watchers want to know.
     pub(super) fn record(&mut self, peer: &Peer, event: Event, now: Instant) -> Result<bool, Unlisted> {
         match event {
             Event::Subscribed { resource, resumed, held } => {
-                let entry = self.connect(peer, resource, now)?;
-                entry.resume(resumed, held);
+                self.connect(peer, &resource, (resumed, held), now)?;
             }
             Event::Denied { .. } => return Ok(false),
-            Event::Unsubscribed { resource } => self.remove(peer, &resource),
+            Event::Unsubscribed { resource } => self.drop_of(peer, &resource),
             Event::Acknowledged { resource, version } => {
                 let Some(entry) = self.entry_of(peer, &resource) else { return Ok(false) };
                 entry.acknowledge(version, now);
@@ -122,52 +132,73 @@ impl Table {
         Ok(true)
     }
 
-    fn connect(&mut self, peer: &Peer, resource: String, now: Instant) -> Result<&mut Entry, Unlisted> {
+    fn connect(
+        &mut self,
+        peer: &Peer,
+        resource: &str,
+        (resumed, held): (bool, Option<Version>),
+        now: Instant,
+    ) -> Result<(), Unlisted> {
         let node = peer.identity.node.as_str();
-        let known = self.by_node.get(node).is_some_and(|by_resource| by_resource.contains_key(&*resource));
-        if !known {
-            self.make_room(now)?;
-            self.entries += 1;
-        }
-        let by_resource = self.by_node.entry(node.into()).or_default();
-        let tenant = one(&mut self.names, ecds::tenant_of(&resource));
-        let resource = one(&mut self.names, &resource);
-        let entry = by_resource.entry(resource).or_insert_with(|| Box::new(Entry::new(peer, tenant, now)));
-        if let (true, Link::Up { stream, .. }) = (known, &entry.link)
-            && *stream != peer.stream
-        {
-            if entry.spiffe != peer.spiffe {
-                return Err(Unlisted::Taken { node: node.to_owned() });
+        match self.get(node, resource) {
+            None => self.make_room(now)?,
+            Some(Entry { spiffe, link: Link::Up { stream, .. }, .. }) if *stream != peer.stream => {
+                if *spiffe != peer.spiffe {
+                    return Err(Unlisted::Taken { node: node.to_owned() });
+                }
+                tracing::warn!(%node, "two live streams of one node ask for one resource; the newer one counts");
             }
-            tracing::warn!(%node, "two live streams of one node ask for one resource; the newer one counts");
+            Some(_) => {}
         }
-        if entry.spiffe != peer.spiffe {
-            // What another one did under this name says nothing of it.
-            **entry = Entry::new(peer, entry.tenant.clone(), now);
-        }
-        entry.cluster = one(&mut self.names, &peer.identity.cluster);
+        let [resource, tenant, cluster] = [resource, ecds::tenant_of(resource), &peer.identity.cluster]
+            .map(|name| one(&mut self.names, name));
+        // What another one did under this name says nothing of it.
+        let known = self.remove(node, &resource).filter(|entry| entry.spiffe == peer.spiffe);
+        let mut entry = known.unwrap_or_else(|| {
+            let node = self.by_node.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
+            Entry::new(peer, node, resource, tenant, now)
+        });
+        entry.cluster = cluster;
         entry.protocol = peer.protocol;
         entry.link = Link::Up { stream: peer.stream, since: now, call: peer.call.clone() };
-        Ok(entry)
+        entry.resume(resumed, held);
+        self.insert(entry);
+        Ok(())
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let Self { entries, by_node, .. } = self;
+        let ids = by_node.entry(entry.node.clone()).or_default();
+        ids.push(entries.insert(entry));
+        ids.sort_by_cached_key(|id| entries.get(*id).map(|entry| entry.resource.clone()));
+        note_sole(ids, entries);
+    }
+
+    fn remove(&mut self, node: &str, resource: &str) -> Option<Entry> {
+        let Self { entries, by_node, .. } = self;
+        let ids = by_node.get_mut(node)?;
+        let is_it = |id: &usize| entries.get(*id).is_some_and(|entry| *entry.resource == *resource);
+        let id = ids.remove(ids.iter().position(is_it)?);
+        note_sole(ids, entries);
+        if ids.is_empty() {
+            by_node.remove(node);
+        }
+        entries.try_remove(id)
     }
 
     /// Makes sure that one more entry fits.
     fn make_room(&mut self, now: Instant) -> Result<(), Unlisted> {
-        if self.entries < self.limit {
+        if self.len() < self.limit {
             return Ok(());
         }
         self.forget(now);
-        if self.entries < self.limit {
+        if self.len() < self.limit {
             return Ok(());
         }
-        let down = self.by_node.iter().flat_map(|(node, by_resource)| {
-            by_resource
-                .iter()
-                .filter_map(move |(resource, entry)| Some((entry.down_since()?, node, resource)))
-        });
+        let down = self.iter().filter_map(|entry| Some((entry.down_since()?, &entry.node, &entry.resource)));
         let (_, node, resource) = down.min().ok_or(Unlisted::Full(self.limit))?;
         let (node, resource) = (node.clone(), resource.clone());
-        self.delete(&node, &resource);
+        self.remove(&node, &resource);
         Ok(())
     }
 
@@ -180,30 +211,19 @@ impl Table {
 
     fn forget(&mut self, now: Instant) {
         self.forgotten = now;
-        let stays = |entry: &Entry| {
-            entry.down_since().is_none_or(|since| now.saturating_duration_since(since) < FORGET_AFTER)
+        let is_over = |entry: &&Entry| {
+            entry.down_since().is_some_and(|since| now.saturating_duration_since(since) >= FORGET_AFTER)
         };
-        self.by_node.retain(|_, by_resource| {
-            by_resource.retain(|_, entry| stays(entry));
-            !by_resource.is_empty()
-        });
-        self.entries = self.by_node.values().map(BTreeMap::len).sum();
+        let names = |entry: &Entry| (entry.node.clone(), entry.resource.clone());
+        for (node, resource) in self.iter().filter(is_over).map(names).collect::<Vec<_>>() {
+            self.remove(&node, &resource);
+        }
         self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
-    fn remove(&mut self, peer: &Peer, resource: &str) {
+    fn drop_of(&mut self, peer: &Peer, resource: &str) {
         if self.entry_of(peer, resource).is_some() {
-            self.delete(&peer.identity.node, resource);
-        }
-    }
-
-    fn delete(&mut self, node: &str, resource: &str) {
-        let Some(by_resource) = self.by_node.get_mut(node) else { return };
-        if by_resource.remove(resource).is_some() {
-            self.entries -= 1;
-        }
-        if by_resource.is_empty() {
-            self.by_node.remove(node);
+            self.remove(&peer.identity.node, resource);
         }
     }
 
@@ -215,19 +235,18 @@ impl Table {
         now: Instant,
     ) -> Reported {
         let mut reported = Reported::default();
-        let Some(by_resource) = self.by_node.get_mut(node) else { return reported };
-        let is_sole = is_sole(by_resource);
-        for (resource, entry) in by_resource {
+        for id in self.by_node.get(node).into_iter().flatten() {
+            let Some(entry) = self.entries.get_mut(*id) else { continue };
             let Some(since) = entry.up_since().filter(|_| entry.spiffe.as_ref() == spiffe) else { continue };
             entry.last_message = now;
             let before = entry.report;
             reported.changed |= entry.take_report(report, now);
             let FilterReport { revision, rejected_config } = entry.report;
             // What it was not sent here it had before.
-            if let Some(revision) = revision.filter(|_| is_sole && entry.sent == revision)
+            if let Some(revision) = revision.filter(|_| entry.is_sole && entry.sent == revision)
                 && before.revision != Some(revision)
             {
-                self.telemetry.applied(resource, revision, since, now);
+                self.telemetry.applied(&entry.resource, revision, since, now);
             }
             if rejected_config != Some(true) {
                 continue;
@@ -236,7 +255,7 @@ impl Table {
             if is_new {
                 self.telemetry.unreadable();
             }
-            if is_sole && let Some(unreadable) = entry.unreadable(resource, is_new, now) {
+            if let Some(unreadable) = entry.unreadable(is_new, now) {
                 reported.unreadable = Some(unreadable);
             }
         }
@@ -244,21 +263,35 @@ impl Table {
     }
 
     pub(super) fn heard(&mut self, peer: &Peer, now: Instant) {
-        for entry in self.entries_of(peer) {
-            entry.last_message = now;
-        }
+        self.update(peer, |entry| entry.last_message = now);
     }
 
     /// The entry of a resource, if it hangs on this stream. An older stream of the same node speaks for nobody.
     pub(super) fn entry_of(&mut self, peer: &Peer, resource: &str) -> Option<&mut Entry> {
-        let entry = self.by_node.get_mut(peer.identity.node.as_str())?.get_mut(resource)?;
-        entry.is_on(peer.stream).then_some(entry)
+        let Self { entries, by_node, .. } = self;
+        let mut ids = by_node.get(peer.identity.node.as_str())?.iter();
+        let id = ids.find(|id| entries.get(**id).is_some_and(|entry| *entry.resource == *resource))?;
+        entries.get_mut(*id).filter(|entry| entry.is_on(peer.stream))
     }
 
-    pub(super) fn entries_of(&mut self, peer: &Peer) -> impl Iterator<Item = &mut Entry> {
-        let by_resource = self.by_node.get_mut(peer.identity.node.as_str());
-        let entries = by_resource.into_iter().flat_map(BTreeMap::values_mut).map(AsMut::as_mut);
-        entries.filter(|entry: &&mut Entry| entry.is_on(peer.stream))
+    /// Changes what hangs on a stream.
+    pub(super) fn update(&mut self, peer: &Peer, mut change: impl FnMut(&mut Entry)) {
+        for id in self.by_node.get(peer.identity.node.as_str()).into_iter().flatten() {
+            self.entries
+                .get_mut(*id)
+                .filter(|entry| entry.is_on(peer.stream))
+                .into_iter()
+                .for_each(&mut change);
+        }
+    }
+}
+
+/// Takes in how many entries a node has.
+fn note_sole(ids: &[usize], entries: &mut Slab<Entry>) {
+    for id in ids {
+        if let Some(entry) = entries.get_mut(*id) {
+            entry.is_sole = ids.len() == 1;
+        }
     }
 }
 
@@ -275,8 +308,11 @@ fn one(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
 // === impl Entry ===
 
 impl Entry {
-    fn new(peer: &Peer, tenant: Arc<str>, now: Instant) -> Self {
+    fn new(peer: &Peer, node: Arc<str>, resource: Arc<str>, tenant: Arc<str>, now: Instant) -> Self {
         Self {
+            node,
+            resource,
+            is_sole: true,
             cluster: Arc::default(),
             tenant,
             spiffe: peer.spiffe.clone(),
@@ -292,6 +328,11 @@ impl Entry {
             acknowledged_at: None,
             unreadable: None,
         }
+    }
+
+    /// Where the name of its node lies. It tells nodes apart for as long as the table is not changed.
+    pub(super) fn address(&self) -> *const u8 {
+        self.node.as_ptr()
     }
 
     /// Starts a connection. A proxy that holds nothing is a new process, and what the former one did says nothing of it.
@@ -317,21 +358,38 @@ impl Entry {
     }
 
     /// The revision that its filter reports to run. One that has not reported for a while says nothing any more.
-    pub(super) fn applied(&self, sole: bool, now: Instant) -> Option<u64> {
+    fn applied(&self, now: Instant) -> Option<u64> {
         let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < REPORT_FRESH;
         self.reported.filter(is_fresh)?;
-        self.report.revision.filter(|_| sole)
+        self.report.revision.filter(|_| self.is_sole)
+    }
+
+    /// The proxy as it is counted.
+    pub(super) fn standing(&self, offered: bool, wanted: Option<Version>, now: Instant) -> Standing {
+        let ago = |since| now.saturating_duration_since(since);
+        Standing {
+            offered,
+            acknowledged: self.acknowledged(wanted),
+            applied: self.applied(now),
+            rejected_config: self.report.rejected_config.unwrap_or_default(),
+            has_refused: self.last_error.is_some(),
+            connected_for: self.up_since().map(ago),
+            gone_for: self.down_since().map(ago),
+        }
     }
 
     /// The proxy as a trial sees it.
-    pub(super) fn candidate(&self, node: &Arc<str>, sole: bool, now: Instant) -> Candidate {
+    pub(super) fn candidate(&self, now: Instant) -> Candidate {
         let is_young = |at: Instant| now.saturating_duration_since(at) < REPORT_GRACE;
         let just_came = self.up_since().is_some_and(is_young);
         Candidate {
-            node: node.clone(),
+            node: self.node.clone(),
             acknowledged: self.acknowledged,
-            applied: self.applied(sole, now),
-            may_report: sole && just_came && self.reported.is_none() && self.acknowledged_at.is_some(),
+            applied: self.applied(now),
+            may_report: self.is_sole
+                && just_came
+                && self.reported.is_none()
+                && self.acknowledged_at.is_some(),
             rejected_config: self.report.rejected_config.unwrap_or_default(),
             refused: self.last_error.as_ref().map(|nack| nack.revision),
         }
@@ -349,8 +407,9 @@ impl Entry {
     /// What the filter took and cannot read, told once, if it runs something that it took before: one that reads nothing at all says
     /// something of itself. A report of what was before may come just after the acknowledgement, so one that says nothing new is
     /// taken for it only later.
-    fn unreadable(&mut self, resource: &str, is_new: bool, now: Instant) -> Option<Unreadable> {
-        let version = self.acknowledged.filter(|version| self.unreadable != Some(*version))?;
+    fn unreadable(&mut self, is_new: bool, now: Instant) -> Option<Unreadable> {
+        let version =
+            self.acknowledged.filter(|version| self.is_sole && self.unreadable != Some(*version))?;
         let runs = self.report.revision.filter(|runs| (1..version.revision).contains(runs))?;
         let is_old = |at: Instant| now.saturating_duration_since(at) >= REPORT_GRACE;
         let is_about_it = is_new || self.acknowledged_at.is_some_and(is_old);
@@ -358,7 +417,7 @@ impl Entry {
             return None;
         }
         self.unreadable = Some(version);
-        Some(Unreadable { resource: resource.to_owned(), version, runs })
+        Some(Unreadable { resource: self.resource.to_string(), version, runs })
     }
 
     fn is_on(&self, of: StreamId) -> bool {
@@ -380,7 +439,7 @@ impl Entry {
     }
 
     /// The acknowledged revision; none while the proxy has other bytes under the wanted number, as after a change of settings.
-    pub(super) fn acknowledged(&self, wanted: Option<Version>) -> Option<u64> {
+    fn acknowledged(&self, wanted: Option<Version>) -> Option<u64> {
         let acknowledged = self.acknowledged?;
         let other = wanted.is_some_and(|wanted| {
             wanted.revision == acknowledged.revision && wanted.digest != acknowledged.digest
