@@ -3,6 +3,7 @@
 use crate::cli::problem::Problem;
 use crate::cli::progress::Progress;
 use crate::cli::token::Credentials;
+use crate::remote::has_readable_port;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
@@ -119,6 +120,7 @@ impl Client {
             .timeout_global(Some(CALL_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(None)
+            .max_redirects(0)
             .build();
         Self { agent: config.into(), server: server.to_owned(), credentials }
     }
@@ -288,16 +290,10 @@ pub fn parse_server(text: &str) -> Result<String, String> {
     if uri.query().is_some() || text.contains('#') {
         return Err(format!("it has more than host, port and path; {SHAPE}"));
     }
-    // An unreadable port would silently be port 80.
-    if authority.port_u16().is_none_or(|port| port == 0) && has_port(authority.as_str()) {
+    if !has_readable_port(authority) {
         return Err(format!("its port is not 1 to 65535; {SHAPE}"));
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// Whether something follows the host, whose colons are in brackets when it is an IPv6 address.
-fn has_port(authority: &str) -> bool {
-    authority.rsplit([']', '@']).next().is_some_and(|after| after.contains(':'))
 }
 
 /// The path of these names, each as one segment whatever is in it.

@@ -3,13 +3,14 @@
 use crate::caller::SecretHash;
 use crate::cli::output::print;
 use crate::cli::{CliError, Output};
+use crate::secret::read_secret;
 use anyhow::Context as _;
 use clap::Args;
 use graylane_rules::is_name;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use ureq::http::HeaderValue;
@@ -22,9 +23,6 @@ const SECRET_BYTES: usize = 32;
 
 /// What a secret of this program starts with, so that scanners for leaked secrets find it.
 const SECRET_PREFIX: &str = "glt_";
-
-/// Bytes of a file with a secret.
-const MAX_SECRET_BYTES: u64 = 4_096;
 
 #[derive(Args)]
 pub(crate) struct Token {
@@ -55,7 +53,7 @@ impl Token {
         if !file.exists() {
             make_secret(&file).map_err(|error| CliError::refused(format!("{error:#}")))?;
         }
-        let secret = read_secret(&file).map_err(CliError::refused)?;
+        let secret = read_secret(&file).map_err(|error| CliError::refused(error.to_string()))?;
         let sha256 = SecretHash::of(secret.as_bytes()).hex();
         match output {
             Output::Json => print(&json!({ "name": name, "roles": roles, "sha256": sha256 })),
@@ -82,7 +80,7 @@ impl Credentials {
     /// When there is a secret and it cannot be used; the text says why, and not what it is.
     pub(crate) fn authorization(&self) -> Result<Option<HeaderValue>, String> {
         let secret = match (&self.file, std::env::var(SECRET_VARIABLE)) {
-            (Some(file), _) => read_secret(file)?,
+            (Some(file), _) => read_secret(file).map_err(|error| error.to_string())?,
             (None, Ok(secret)) if !secret.trim().is_empty() => secret.trim().to_owned(),
             (None, _) => return Ok(None),
         };
@@ -90,21 +88,6 @@ impl Credentials {
         let mut value = value.map_err(|_| "the token has characters that no header may carry".to_owned())?;
         value.set_sensitive(true);
         Ok(Some(value))
-    }
-}
-
-/// Reads a secret, whatever ends its line.
-fn read_secret(path: &Path) -> Result<String, String> {
-    let mut secret = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut secret));
-    let shown = path.display();
-    match read {
-        Err(error) => Err(format!("cannot read the token in {shown}: {error}")),
-        Ok(count) if count as u64 > MAX_SECRET_BYTES => {
-            Err(format!("{shown} has over {MAX_SECRET_BYTES} bytes, which is no token"))
-        }
-        Ok(_) if secret.trim().is_empty() => Err(format!("{shown} is empty; put the token there")),
-        Ok(_) => Ok(secret.trim().to_owned()),
     }
 }
 
