@@ -3,6 +3,7 @@
 use crate::audit::{Deed, shown};
 use crate::daemon::ActionError;
 use crate::daemon::state::{Baseline, Draft, State, baseline_key, order_key};
+use crate::order_event::OrderEvent;
 use graylane_order::{Actor, Effect, Order, TimelineEntry};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ impl Draft<'_> {
         let what: Vec<&str> = news.iter().map(|entry| entry.what.as_str()).collect();
         if let Some(fields) = shown_after.as_object_mut() {
             fields.insert("what".to_owned(), shown(&what));
+            fields.insert("events".to_owned(), shown(&OrderEvent::between(before, &order)));
         }
         self.record(Deed {
             actor: news.first().map_or_else(Actor::daemon, |first| first.actor.clone()),
@@ -77,6 +79,9 @@ impl State {
         let version_by_service: BTreeMap<_, _> =
             baselines.map(|(service, baseline)| (service, &baseline.version)).collect();
         json!({
+            "order": order.id,
+            "plan": order.plan.metadata.name,
+            "tenant": order.tenant(),
             "version": order.version,
             "contentHash": order.content_hash,
             "standingHash": order.standing_hash(),
