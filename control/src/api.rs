@@ -18,10 +18,12 @@ mod problem;
 mod proxies;
 mod request;
 mod rules;
+mod webhooks;
 
 use crate::caller::Tokens;
 use crate::daemon::Daemon;
 use crate::metrics::Metrics;
+use crate::webhooks::Webhooks;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
@@ -79,6 +81,8 @@ use utoipa::OpenApi;
         proxies::list,
         proxies::get,
         audit::list,
+        webhooks::list,
+        webhooks::test,
     )
 )]
 struct ApiDoc;
@@ -89,12 +93,13 @@ pub fn openapi_json() -> String {
     ApiDoc::openapi().to_pretty_json().unwrap_or_default()
 }
 
-/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it; and its figures and its
-/// readiness, for everybody.
+/// The API of `daemon` for the callers that `tokens` knows, with the streams of events that watch it and the webhooks that tell of
+/// it; and its figures and its readiness, for everybody.
 pub fn router(
     daemon: Arc<Daemon>,
     tokens: Arc<Tokens>,
     streams: Streams,
+    webhooks: Arc<Webhooks>,
     metrics: Metrics,
     readiness: Readiness,
 ) -> Router {
@@ -126,9 +131,12 @@ pub fn router(
         .route("/proxies", get(proxies::list))
         .route("/proxies/{node}", get(proxies::get))
         .route("/audit", get(audit::list))
+        .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/{name}/test", post(webhooks::test))
         .route_layer(from_fn_with_state(tokens, caller::authenticate))
         .route("/openapi.json", get(async || ([("content-type", "application/json")], openapi_json())))
-        .layer(Extension(Arc::new(streams)));
+        .layer(Extension(Arc::new(streams)))
+        .layer(Extension(webhooks));
     Router::new()
         .nest("/api/v1", v1)
         .route("/metrics", get(metrics::get).with_state(metrics::Scraped::new(metrics)))

@@ -21,6 +21,7 @@ mod serve;
 mod store;
 mod tenant;
 mod token;
+mod webhook;
 
 pub(crate) use error::CliError;
 
@@ -106,6 +107,9 @@ enum Command {
     /// Show how each proxy stands: what it should run, acknowledged and runs
     #[command(after_long_help = proxies::STATES)]
     Proxies(proxies::ProxiesCommand),
+    /// See how webhooks stand that tell of orders, and try them
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Make a token for a person or a robot, and print what the daemon's configuration needs of it
     Token(token::Token),
     /// Print a script that completes this command line in a shell
@@ -149,6 +153,7 @@ impl Cli {
             Command::Store(store) => store.run(&session),
             Command::Explain(explain) => explain.run(&session),
             Command::Proxies(proxies) => proxies.run(&session),
+            Command::Webhook(webhook) => webhook.run(&session),
             Command::Token(token) => token.run(self.output),
             Command::Completions { shell } => {
                 let mut script = Vec::new();

@@ -1,9 +1,11 @@
 //! The daemon's configuration file.
 
 mod proxies;
+mod webhooks;
 mod xds;
 
 pub use proxies::{LaggardPolicy, Laggards, ProxySettings};
+pub use webhooks::WebhookSettings;
 pub use xds::XdsSettings;
 
 use crate::caller::{Caller, SecretHash, Tokens};
@@ -17,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+use webhooks::FileWebhook;
 use xds::FileXds;
 
 /// What a configuration file says. With no file, every tenant that a plan names exists, with the default dimensions.
@@ -32,6 +35,7 @@ pub struct Config {
     identities: BTreeMap<String, Vec<SpiffePattern>>,
     /// How the clusters of tenants are named, where they are not named as usual.
     clusters: BTreeMap<String, Template>,
+    webhooks: Vec<WebhookSettings>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +47,8 @@ struct File {
     tenants: BTreeMap<String, FileTenant>,
     #[serde(default)]
     tokens: Vec<FileToken>,
+    #[serde(default)]
+    webhooks: Vec<FileWebhook>,
     #[serde(default)]
     xds: FileXds,
 }
@@ -129,7 +135,9 @@ impl Config {
             file.tenants.iter().filter_map(|(name, tenant)| Some((name, tenant.clusters.as_ref()?)));
         let clusters = templates.map(|(name, text)| template(name, text)).collect::<Result<_, _>>()?;
         let tenants = file.tenants.into_iter().map(|(name, tenant)| tenant.check(name));
-        let tenants = tenants.collect::<Result<_, _>>()?;
+        let tenants = tenants.collect::<Result<BTreeMap<_, _>, _>>()?;
+        let is_tenant = |name: &str| tenants.contains_key(name) || tenants.is_empty() && is_name(name);
+        let webhooks = webhooks::check(file.webhooks, is_tenant)?;
         let mut tokens = Tokens::default();
         for (number, token) in file.tokens.into_iter().enumerate() {
             token.add_to(&mut tokens, &format!("tokens[{number}]"))?;
@@ -142,6 +150,7 @@ impl Config {
             xds,
             identities,
             clusters,
+            webhooks,
         })
     }
 
@@ -182,6 +191,12 @@ impl Config {
     #[must_use]
     pub fn clusters(&self, tenant: &str) -> Template {
         self.clusters.get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// Who is told what happens to orders.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<WebhookSettings> {
+        self.webhooks.clone()
     }
 
     /// The names of the tenants that it lists, separated by commas.
@@ -268,6 +283,7 @@ impl FileTenant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhooks::Format;
     use graylane_xds::CanaryShare;
     use graylane_xds::limits::Limits;
 
@@ -363,6 +379,52 @@ mod tests {
             assert!(refused.starts_with(expected), "{refused}");
         }
         assert!(read("xds: { tls: { certificate: a, key: b } }").unwrap_err().contains("clientCa"));
+    }
+
+    #[test]
+    fn a_webhook_is_refused_with_its_place_and_without_its_url() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        let secret = format!("secretFile: '{}'", secret.path().display());
+        let webhook = |text: &str| read(&format!("webhooks: [{{ name: ops, {text} }}]"));
+        let ops = webhook(&format!("url: 'https://bank.example/s3cret', {secret}, events: [order.faulty]"));
+        let ops = ops.unwrap().webhooks().pop().unwrap();
+        assert_eq!((ops.name.as_str(), ops.format, ops.events.len()), ("ops", Format::Json, 1));
+        let robot = "format: slack, url: 'https://chat.example/s3cret'";
+        assert!(webhook(robot).is_ok() && webhook(&robot.replace("slack", "dingtalk")).is_ok());
+        let many = vec![format!("{{ name: ops, {robot} }}"); 17].join(", ");
+        for (refused, expected) in [
+            (webhook("url: 'https://bank.example/s3cret'"), "webhooks[0].secretFile: \"ops\" has none"),
+            (
+                webhook(&format!("url: 'ftp://bank.example/s3cret', {secret}")),
+                "webhooks[0].url: \"ops\" has a scheme",
+            ),
+            (webhook(&secret), "webhooks[0].url: \"ops\" needs either"),
+            (webhook(&format!("{robot}, urlFile: /x")), "webhooks[0].url: \"ops\" needs either"),
+            (webhook(&format!("urlFile: /s3cret/no, {secret}")), "webhooks[0].urlFile: \"ops\" cannot read"),
+            (webhook(&format!("{robot}, {secret}")), "webhooks[0].secretFile: \"slack\" knows no signatures"),
+            (webhook(&format!("{robot}, tokenFile: /x")), "webhooks[0].tokenFile: \"slack\" takes no token"),
+            (
+                webhook(&format!("{robot}, events: [order.gone]")),
+                "\"order.gone\" is no event; take some of order.faulty",
+            ),
+            (webhook(&format!("{robot}, tenants: ['a b']")), "webhooks[0].tenants: \"a b\" is no tenant"),
+            (
+                read(&format!(
+                    "tenants: {{ cards: {{}} }}\nwebhooks: [{{ name: ops, {robot}, tenants: [retail] }}]"
+                )),
+                "webhooks[0].tenants: \"retail\"",
+            ),
+            (read(&format!("webhooks: [{{ name: a/b, {robot} }}]")), "webhooks[0].name: \"a/b\" has to be"),
+            (
+                read(&format!("webhooks: [{{ name: ops, {robot} }}, {{ name: ops, {robot} }}]")),
+                "webhooks[1].name: \"ops\" is the name",
+            ),
+            (read(&format!("webhooks: [{many}]")), "webhooks: \"17\" webhooks are over the limit of 16"),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.contains(expected) && !refused.contains("s3cret'"), "{expected}: {refused}");
+            assert!(!refused.contains("example/s3cret"), "{refused}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod baselines;
 mod compile;
+mod deliveries;
 mod error;
 mod fallbacks;
 mod freezes;

@@ -2,7 +2,8 @@
 //!
 //! [`daemon`] keeps plans and orders and publishes the rules that follow; the store makes that last, and [`audit`] tells
 //! who did it, which [`caller`] knows; [`metrics`] is what Prometheus reads of it, of the proxies and of the
-//! [`measured_store`]; [`api`] and [`cli`] are the two ways in, and [`remote`] is how others are called. What a plan means is in `graylane-plan`, how an order moves in `graylane-order`, how everything lasts in `graylane-store`, how proxies get their
+//! [`measured_store`]; [`api`] and [`cli`] are the two ways in, [`webhooks`] tell what happened, and [`remote`] is how others are
+//! called. What a plan means is in `graylane-plan`, how an order moves in `graylane-order`, how everything lasts in `graylane-store`, how proxies get their
 //! rules in `graylane-xds`, and how a request is decided in `graylane-rules`.
 
 pub mod api;
@@ -20,3 +21,4 @@ pub mod metrics;
 pub mod order_event;
 pub mod remote;
 mod secret;
+pub mod webhooks;

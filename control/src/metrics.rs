@@ -4,6 +4,7 @@ mod services;
 
 use crate::daemon::{Daemon, ProxyFilter};
 use crate::measured_store::StoreFigures;
+use crate::webhooks::Webhooks;
 use graylane_xds::Xds;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, prometheus_text, text};
@@ -36,15 +37,16 @@ struct Standing(Arc<Daemon>);
 // === impl Metrics ===
 
 impl Metrics {
-    /// The figures of a daemon, its proxies and its store.
+    /// The figures of a daemon, its proxies, its store and its webhooks.
     #[must_use]
-    pub fn new(daemon: Arc<Daemon>, xds: &Xds, store: &StoreFigures) -> Self {
+    pub fn new(daemon: Arc<Daemon>, xds: &Xds, store: &StoreFigures, webhooks: &Webhooks) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program that runs", version);
         xds.register(&mut registry);
         store.register(&mut registry);
         daemon.vitals().register(&mut registry);
+        webhooks.register(&mut registry);
         registry.register_collector(Box::new(Standing(daemon)));
         Self(registry)
     }

@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 const MAX_URL_BYTES: usize = 2_048;
 
 /// Where an endpoint is, and how both sides know each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its URL, which [`parse_url`] took.
     pub url: Uri,
@@ -131,6 +132,25 @@ pub enum RemoteError {
     },
 }
 
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// Where it is, for people: no path and no query.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let scheme = self.url.scheme_str().unwrap_or_default();
+        format!("{scheme}://{}", self.url.authority().map_or("", Authority::as_str))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca, token, .. } = self;
+        let (host, mut shown) = (self.host(), f.debug_struct("Endpoint"));
+        shown.field("host", &host).field("ca", ca).field("token", token).finish()
+    }
+}
+
 // === impl Remote ===
 
 impl Remote {
@@ -146,12 +166,7 @@ impl Remote {
     /// Whom it calls, for people: no path and no query.
     #[must_use]
     pub fn host(&self) -> String {
-        let url = &self.endpoint.url;
-        format!(
-            "{}://{}",
-            url.scheme_str().unwrap_or_default(),
-            url.authority().map_or("", Authority::as_str)
-        )
+        self.endpoint.host()
     }
 
     /// Calls it, and reads its whole answer, whatever its status is. Blocks.

@@ -102,7 +102,9 @@ fn until_judged(daemon: &Daemon) -> Answer {
 #[test]
 fn the_table_of_metrics_is_what_is_scraped() {
     let data = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(data.path());
+    let config = data.path().join("config.yaml");
+    std::fs::write(&config, "webhooks: [{ name: chat, format: slack, url: 'http://127.0.0.1:1' }]").unwrap();
+    let daemon = Daemon::start_with(data.path(), &["--config", config.to_str().unwrap()]);
     start_judged(&daemon, &[]);
     let answer = until_judged(&daemon);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

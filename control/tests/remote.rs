@@ -82,7 +82,7 @@ fn a_call_has_limits_of_time_and_of_bytes_and_errors_show_no_secret() {
     let error = |conduct| {
         receiver.conduct(conduct);
         let error = remote.call(&Call::default()).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        assert!(!format!("{error} {error:?} {remote:?}").contains("s3cret"), "{error:?} of {remote:?}");
         error.to_string()
     };
     let host = format!("http://{}", receiver.address);

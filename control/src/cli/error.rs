@@ -27,6 +27,8 @@ pub(crate) enum CliError {
     Print(io::Error),
     /// Waiting took too long.
     TimedOut(String),
+    /// The receiver of a webhook did not take it.
+    NotTaken(String),
     /// The daemon could not run.
     Serve(anyhow::Error),
 }
@@ -49,7 +51,7 @@ impl CliError {
         match self {
             Self::Client(error) => error.exit_code(),
             Self::Refused(_) | Self::Config(_) | Self::Read { .. } => 1,
-            Self::Print(_) | Self::TimedOut(_) | Self::Serve(_) => 3,
+            Self::Print(_) | Self::TimedOut(_) | Self::NotTaken(_) | Self::Serve(_) => 3,
         }
     }
 
@@ -63,7 +65,7 @@ impl CliError {
             Self::Config(error) => alone(format!("{:#}", anyhow::Error::new(error))),
             Self::Read { path, source } => alone(format!("cannot read {}: {source}", path.display())),
             Self::Print(error) => alone(format!("cannot print the answer: {error}")),
-            Self::TimedOut(detail) => alone(detail),
+            Self::TimedOut(detail) | Self::NotTaken(detail) => alone(detail),
             Self::Serve(error) => {
                 let detail = format!("{error:#}");
                 let errors = match error.downcast::<ActionError>() {

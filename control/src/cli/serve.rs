@@ -2,11 +2,12 @@
 
 use crate::api::{self, Readiness, Streams};
 use crate::cli::CliError;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::measured_store::{MeasuredStore, StoreFigures};
 use crate::metrics::Metrics;
+use crate::webhooks::Webhooks;
 use anyhow::Context as _;
 use clap::Args;
 use graylane_plan::Span;
@@ -105,8 +106,9 @@ impl Serve {
         let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
         let xds = Xds::new(settings, config.proxies().canary, config.xds().limits);
         let xds = Self::secured(self.xds, xds, &config)?;
-        let daemon =
-            Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::<SystemClock>::default());
+        let clock: Arc<dyn Clock> = Arc::<SystemClock>::default();
+        let webhook_settings = config.webhooks();
+        let daemon = Daemon::open(Arc::new(store), config, Arc::new(xds.clone()), Arc::clone(&clock));
         let daemon = Arc::new(daemon.context("cannot load the stored state")?);
         let changes = xds.changes();
 
@@ -123,8 +125,10 @@ impl Serve {
         };
         let readiness = Readiness::default();
         let streams = Streams::new(changes.clone(), stopped.clone());
-        let metrics = Metrics::new(Arc::clone(&daemon), &xds, &figures);
-        let router = api::router(Arc::clone(&daemon), tokens, streams, metrics, readiness.clone());
+        let webhooks = Webhooks::start(webhook_settings, &daemon, &clock, &stopped)?;
+        let metrics = Metrics::new(Arc::clone(&daemon), &xds, &figures, &webhooks);
+        let router =
+            api::router(Arc::clone(&daemon), tokens, streams, Arc::new(webhooks), metrics, readiness.clone());
         let mut http =
             tokio::spawn(api::serve(http_listener, router, api::Limits::default(), until_stopped()));
         let leaving = xds.clone();

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) ids_by_hash: BTreeMap<String, Arc<IdSet>>,
     /// The end of the audit log.
     pub(crate) audit: Head,
+    /// The audit record up to which each webhook told everything, by its name.
+    pub(crate) delivered: BTreeMap<String, u64>,
 }
 
 /// Where the end of the audit log is stored: apart from it, so that a log that was cut is found out.
@@ -139,6 +141,14 @@ pub(crate) struct RefusalRecord {
     /// Why, in its words.
     pub(crate) message: String,
     pub(crate) at: Timestamp,
+}
+
+/// How far a webhook got.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeliveryRecord {
+    /// The audit record up to which it told everything.
+    pub(crate) record: u64,
 }
 
 // === impl Known ===
@@ -296,6 +306,11 @@ pub(crate) fn refusal_key(tenant: &str, content: u64) -> String {
 /// The key of what a tenant's proxies fall back on.
 pub(crate) fn fallback_key(tenant: &str) -> String {
     format!("fallback/{tenant}")
+}
+
+/// The key of how far a webhook got.
+pub(crate) fn webhook_key(name: &str) -> String {
+    format!("webhook/{name}")
 }
 
 /// The key of what was published last for a tenant.

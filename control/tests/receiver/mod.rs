@@ -40,6 +40,8 @@ pub enum Conduct {
     Take(String),
     /// Answers with this status, these headers and this body.
     Refuse(u16, String, String),
+    /// Answers with 400 where this is in the body, and with 200 otherwise.
+    Refuse400Of(String),
     /// Ends the connection without a word.
     Close,
     /// Says nothing for so long.
@@ -99,6 +101,11 @@ impl Receiver {
         *self.shared.conduct.lock().unwrap() = conduct;
     }
 
+    /// What it took so far.
+    pub fn taken(&self) -> Vec<Heard> {
+        self.heard().into_iter().filter(|heard| heard.taken).collect()
+    }
+
     /// What it heard so far.
     pub fn heard(&self) -> Vec<Heard> {
         self.shared.heard.lock().unwrap().clone()
@@ -115,18 +122,36 @@ impl Receiver {
     }
 }
 
+impl Heard {
+    /// The body.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
 impl Shared {
     /// Serves one connection, until its other end leaves.
     fn serve(&self, stream: &mut BufReader<impl Connection>) {
         while let Some(mut heard) = read(stream) {
-            let conduct = self.conduct.lock().unwrap().clone();
+            let conduct = match self.conduct.lock().unwrap().clone() {
+                Conduct::Refuse400Of(text) if heard.text().contains(&text) => {
+                    Conduct::Refuse(400, String::new(), "not this".into())
+                }
+                Conduct::Refuse400Of(_) => Conduct::Take(String::new()),
+                conduct => conduct,
+            };
             heard.taken = matches!(conduct, Conduct::Take(_));
             self.heard.lock().unwrap().push(heard);
             self.rang.notify_all();
             let (status, headers, body) = match conduct {
                 Conduct::Take(body) => (200, String::new(), body),
                 Conduct::Refuse(status, headers, body) => (status, headers, body),
-                Conduct::Close => return,
+                Conduct::Close | Conduct::Refuse400Of(_) => return,
                 Conduct::Hang(time) => return sleep(time),
             };
             let head = format!("HTTP/1.1 {status} Told\r\n{headers}content-length: {}\r\n\r\n", body.len());

@@ -2,7 +2,7 @@
 
 use crate::daemon::ActionError;
 use crate::daemon::once::Answers;
-use crate::daemon::state::{AUDIT_HEAD, Known, PublishedRecord, State, TenantState, read};
+use crate::daemon::state::{AUDIT_HEAD, DeliveryRecord, Known, PublishedRecord, State, TenantState, read};
 use crate::daemon::tenant_record::TenantRecord;
 use graylane_order::Order;
 use graylane_plan::ReleasePlan;
@@ -45,6 +45,10 @@ impl Known {
                     let record: TenantRecord = read(&key, &stored.bytes)?;
                     let tenant = TenantState::new(record.into_tenant(name));
                     known.state.tenants.insert(name.to_owned(), Arc::new(tenant));
+                }
+                Some(("webhook", name)) => {
+                    let delivered: DeliveryRecord = read(&key, &stored.bytes)?;
+                    known.state.delivered.insert(name.to_owned(), delivered.record);
                 }
                 Some(("rules", name)) => drop(published.insert(name.to_owned(), read(&key, &stored.bytes)?)),
                 _ if Answers::owns(&key) => known.answers.load(&key, &stored.bytes)?,
