@@ -66,7 +66,7 @@ pub(crate) fn check_and_resolve(plan: &ReleasePlan, world: &World<'_>) -> (Vec<R
     dependencies::check(&plan.spec.services, &mut problems);
     check_stage_names(plan, &mut problems);
     gate::check(plan, &mut problems);
-    health::check(plan, &mut problems);
+    health::check(plan, world.prometheus, &mut problems);
     warn_of_finishing(plan, &mut problems);
     if plan.spec.stages.len() > MAX_STAGES {
         // Entries number their stages in one byte, so that more stages cannot even be compared.

@@ -3,7 +3,7 @@
 use crate::model::FaultAction;
 use crate::percentage::Percentage;
 use crate::span::Span;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
@@ -34,13 +34,14 @@ pub struct HealthSpec {
     pub on_fault: Option<FaultAction>,
 }
 
-/// Who counts requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Who counts requests: a word, or a map of the word to nothing, as `{ prometheus: {} }`. The rest is in the daemon's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HealthSource {
     /// The proxies, by Envoy's metrics service.
     #[default]
     Envoy,
+    /// Whoever Prometheus scrapes.
+    Prometheus,
 }
 
 /// How often a gray version may fail.
@@ -94,8 +95,71 @@ impl HealthSpec {
 // === impl HealthSource ===
 
 impl HealthSource {
+    const ALL: [Self; 2] = [Self::Envoy, Self::Prometheus];
+
+    /// Its words in plans.
+    const WORDS: &[&str] = &[Self::Envoy.word(), Self::Prometheus.word()];
+
+    /// Its word in plans.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Prometheus => "prometheus",
+        }
+    }
+
+    fn of<E: Error>(word: &str) -> Result<Self, E> {
+        let known = Self::ALL.into_iter().find(|source| source.word() == word);
+        known.ok_or_else(|| E::unknown_variant(word, Self::WORDS))
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Serialize for HealthSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for HealthSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceWord)
+    }
+}
+
+/// Takes a source as its word, or as a map of its word to nothing.
+struct SourceWord;
+
+/// What a plan says of a source besides its word.
+#[derive(Deserialize)]
+#[serde(expecting = "nothing, like {}")]
+struct Nothing {}
+
+impl<'de> Visitor<'de> for SourceWord {
+    type Value = HealthSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HealthSource::WORDS.join(" or "))
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<HealthSource, E> {
+        HealthSource::of(word)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<HealthSource, A::Error> {
+        let Some(word) = map.next_key::<String>()? else {
+            return Err(A::Error::invalid_value(Unexpected::Other("a map without a source"), &self));
+        };
+        let source = HealthSource::of(&word)?;
+        let _: Option<Nothing> = map.next_value()?;
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(source),
+            Some(_) => Err(A::Error::invalid_value(Unexpected::Other("a map of two sources"), &self)),
+        }
     }
 }
 

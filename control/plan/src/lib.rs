@@ -37,4 +37,4 @@ pub use problem::{MAX_PROBLEMS, Problem, Severity, in_order};
 pub use snapshot::{PinnedList, ResolvedIds, ResolvedScope, Snapshot, snapshot};
 pub use span::{MAX_SPAN_SECONDS, Span, SpanError};
 pub use window::Window;
-pub use world::{Baseline, HostClaim, Lists, Tenant, World};
+pub use world::{Baseline, HostClaim, Lists, PrometheusSource, Tenant, World};

@@ -205,6 +205,8 @@ fn fields_of(parent: &str) -> &'static [&'static str] {
         ],
         "services" => &["name", "hosts", "stable", "gray", "dependsOn"],
         "health" => &["source", "window", "minRequests", "errors", "latency", "endpoints", "onFault"],
+        "source" => &["envoy", "prometheus"],
+        "envoy" | "prometheus" => &[],
         "errors" => &["max", "overStable"],
         "latency" => &["percentile", "maxRatio"],
         "endpoints" => &["min"],
@@ -231,7 +233,11 @@ fn unknown_field(path: &serde_ignored::Path<'_>, root: &str) -> Problem {
         _ => "",
     };
     let hint = did_you_mean(name, fields.iter().copied());
-    Problem::error(place, format!("is no known field{hint}; remove it, or use one of {}", fields.join(", ")))
+    let cure = match fields {
+        [] => "remove it".to_owned(),
+        fields => format!("remove it, or use one of {}", fields.join(", ")),
+    };
+    Problem::error(place, format!("is no known field{hint}; {cure}"))
 }
 
 /// The name of the field that `path` is in.

@@ -3,6 +3,7 @@
 use graylane_rules::{Dimension, IdSet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The dimensions of a tenant with no configuration, most specific first.
 const DEFAULT_DIMENSIONS: [&str; 3] = ["teller", "branch", "region"];
@@ -41,6 +42,20 @@ pub struct World<'a> {
     pub hosts: BTreeMap<String, HostClaim>,
     /// What services run outside any release, by service.
     pub baselines: BTreeMap<String, Baseline>,
+    /// Whether figures can come from Prometheus.
+    pub prometheus: PrometheusSource,
+}
+
+/// Whether a daemon reads figures from Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrometheusSource {
+    /// Nobody knows, as in an offline check.
+    #[default]
+    Unknown,
+    /// Its configuration names none.
+    Missing,
+    /// It does, and they speak of the present while they are at most so old.
+    Stale(Duration),
 }
 
 /// What a service runs outside any release, as the last finished order left it.
@@ -89,10 +104,16 @@ impl<'a> World<'a> {
     /// What an offline check knows: the tenant. Named lists are warned of, not refused.
     #[must_use]
     pub fn offline(tenant: &'a Tenant) -> Self {
-        Self { tenant, lists: None, hosts: BTreeMap::new(), baselines: BTreeMap::new() }
+        Self {
+            tenant,
+            lists: None,
+            hosts: BTreeMap::new(),
+            baselines: BTreeMap::new(),
+            prometheus: PrometheusSource::Unknown,
+        }
     }
 
-    /// The tenant and its lists, and so far no hosts and no baselines.
+    /// The tenant and its lists, and so far no hosts, no baselines and nothing of Prometheus.
     #[must_use]
     pub fn new(tenant: &'a Tenant, lists: &'a dyn Lists) -> Self {
         Self { lists: Some(lists), ..Self::offline(tenant) }

@@ -9,13 +9,14 @@
 )]
 
 use graylane_plan::{
-    Baseline, HostClaim, Problem, ServiceRules, Snapshot, Tenant, World, check, compile, in_order, parse,
-    read, rule_set, snapshot,
+    Baseline, HostClaim, Problem, PrometheusSource, ServiceRules, Snapshot, Tenant, World, check, compile,
+    in_order, parse, read, rule_set, snapshot,
 };
 use graylane_rules::{IdSet, Rules, encode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn every_case_is_judged_as_reviewed() {
@@ -23,12 +24,12 @@ fn every_case_is_judged_as_reviewed() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(path).unwrap();
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!(judged(&text, name.starts_with("offline-")));
+            insta::assert_snapshot!(judged(&text, &name));
         });
     });
 }
 
-fn judged(text: &str, offline: bool) -> String {
+fn judged(text: &str, name: &str) -> String {
     let tenant = Tenant::with_defaults("retail");
     let list = |ids: &[&str]| Arc::new(ids.iter().collect::<IdSet>());
     let lists = BTreeMap::from([
@@ -38,9 +39,13 @@ fn judged(text: &str, offline: bool) -> String {
     ]);
     let claim = HostClaim { plan: "cards-2026-10".into(), service: "cards".into() };
     let mut world = World::new(&tenant, &lists);
-    if offline {
+    if name.starts_with("offline-") {
         world = World::offline(&tenant);
     } else {
+        world.prometheus = match name.contains("prometheus") {
+            true => PrometheusSource::Stale(Duration::from_secs(45)),
+            false => PrometheusSource::Missing,
+        };
         world.hosts.insert("cards.retail.svc.cluster.local".into(), claim);
         let hosts = vec!["audit.local".into(), "audit-2.local".into(), "audit-3.local".into()];
         world.baselines.insert("audit".into(), Baseline { version: "v7".into(), hosts });

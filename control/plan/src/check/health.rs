@@ -1,12 +1,16 @@
 //! How well gray versions have to do: that it can be judged.
 
-use crate::health::{ErrorSpec, HealthSpec, LatencySpec, Share};
+use crate::health::{ErrorSpec, HealthSource, HealthSpec, LatencySpec, Share};
 use crate::model::ReleasePlan;
 use crate::problem::{Problems, field};
+use crate::span::Span;
+use crate::world::PrometheusSource;
 use std::ops::RangeInclusive;
 
 /// The least window has a few reports of each proxy; a longer one than an hour speaks of the past.
 const WINDOW_SECONDS: RangeInclusive<u64> = 5..=3_600;
+/// What a window has when nothing is said.
+const DEFAULT_WINDOW_SECONDS: u64 = 60;
 /// Requests that may be asked for: with none, one that nobody uses would be healthy.
 const MIN_REQUESTS: RangeInclusive<u64> = 1..=1_000_000;
 /// Percentiles that say something: below, half of the requests are no exception.
@@ -16,10 +20,13 @@ const RATIOS: RangeInclusive<f64> = 1.0..=100.0;
 /// Endpoints that may be asked for.
 const ENDPOINTS: RangeInclusive<u64> = 1..=10_000;
 
-pub(super) fn check(plan: &ReleasePlan, problems: &mut Problems) {
+pub(super) fn check(plan: &ReleasePlan, prometheus: PrometheusSource, problems: &mut Problems) {
     const PATH: &str = "spec.health";
     let Some(health) = &plan.spec.health else { return };
-    let HealthSpec { window, min_requests, errors, latency, endpoints, on_fault, source: _ } = health;
+    let HealthSpec { source, window, min_requests, errors, latency, endpoints, on_fault } = health;
+    if *source == HealthSource::Prometheus {
+        check_prometheus(PATH, window.as_ref(), prometheus, problems);
+    }
     if let Some(window) = window {
         let seconds = window.seconds().map_err(ToString::to_string);
         within(&field(PATH, "window"), seconds, &WINDOW_SECONDS, "s", problems);
@@ -45,6 +52,34 @@ pub(super) fn check(plan: &ReleasePlan, problems: &mut Problems) {
     }
     if !health.has_limits() && (window.is_some() || min_requests.is_some()) {
         problems.warning(PATH, "judges nothing; give errors, latency or endpoints");
+    }
+}
+
+/// That Prometheus is there, and that the window has figures even when they are as old as they may be.
+fn check_prometheus(
+    path: &str,
+    window: Option<&Span>,
+    prometheus: PrometheusSource,
+    problems: &mut Problems,
+) {
+    match prometheus {
+        PrometheusSource::Unknown => {}
+        PrometheusSource::Missing => {
+            let message = "prometheus is not there: the daemon's configuration has no `prometheus`; write envoy, or ask whoever runs \
+                           the daemon for it";
+            problems.error(field(path, "source"), message);
+        }
+        PrometheusSource::Stale(stale) => {
+            let seconds = window.map_or(Ok(DEFAULT_WINDOW_SECONDS), Span::seconds).unwrap_or(u64::MAX);
+            if seconds < stale.as_secs() {
+                let [seconds, stale] = [seconds, stale.as_secs()].map(Span::from_seconds);
+                let message = format!(
+                    "{seconds} is less than {stale}, and as old may the daemon's figures from Prometheus be (`prometheus.stale`); \
+                     write {stale} or more"
+                );
+                problems.error(field(path, "window"), message);
+            }
+        }
     }
 }
 
