@@ -1,5 +1,6 @@
 //! The daemon's configuration file.
 
+mod prometheus;
 mod proxies;
 mod webhooks;
 mod xds;
@@ -9,10 +10,12 @@ pub use webhooks::WebhookSettings;
 pub use xds::XdsSettings;
 
 use crate::caller::{Caller, SecretHash, Tokens};
+use crate::health::PrometheusSettings;
 use graylane_health::template::{Template, TemplateError};
-use graylane_plan::Tenant;
+use graylane_plan::{PrometheusSource, Tenant};
 use graylane_rules::{Dimension, is_header_name, is_name, limits::MAX_DIMENSIONS};
 use graylane_xds::{Grants, SpiffePattern};
+use prometheus::FilePrometheus;
 use proxies::FileProxies;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +39,14 @@ pub struct Config {
     /// How the clusters of tenants are named, where they are not named as usual.
     clusters: BTreeMap<String, Template>,
     webhooks: Vec<WebhookSettings>,
+    /// Where figures come from besides the proxies.
+    prometheus: Option<Arc<PrometheusSettings>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    prometheus: Option<FilePrometheus>,
     #[serde(default)]
     proxies: FileProxies,
     #[serde(default)]
@@ -133,7 +139,12 @@ impl Config {
         let identities = named.collect::<Result<BTreeMap<_, _>, _>>()?;
         let templates =
             file.tenants.iter().filter_map(|(name, tenant)| Some((name, tenant.clusters.as_ref()?)));
-        let clusters = templates.map(|(name, text)| template(name, text)).collect::<Result<_, _>>()?;
+        let clusters = templates.map(|(name, text)| template(name, text));
+        let clusters = clusters.collect::<Result<BTreeMap<String, Template>, _>>()?;
+        let unnamed =
+            clusters.iter().find(|(_, template)| template.is_regex()).map(|(tenant, _)| tenant.as_str());
+        let prometheus =
+            file.prometheus.map(|prometheus| prometheus.check(unnamed)).transpose()?.map(Arc::new);
         let tenants = file.tenants.into_iter().map(|(name, tenant)| tenant.check(name));
         let tenants = tenants.collect::<Result<BTreeMap<_, _>, _>>()?;
         let is_tenant = |name: &str| tenants.contains_key(name) || tenants.is_empty() && is_name(name);
@@ -151,6 +162,7 @@ impl Config {
             identities,
             clusters,
             webhooks,
+            prometheus,
         })
     }
 
@@ -197,6 +209,19 @@ impl Config {
     #[must_use]
     pub fn webhooks(&self) -> Vec<WebhookSettings> {
         self.webhooks.clone()
+    }
+
+    /// Which Prometheus is asked for figures, and how, if one is.
+    #[must_use]
+    pub fn prometheus(&self) -> Option<&Arc<PrometheusSettings>> {
+        self.prometheus.as_ref()
+    }
+
+    /// What plans may know of it.
+    #[must_use]
+    pub(crate) fn prometheus_source(&self) -> PrometheusSource {
+        self.prometheus()
+            .map_or(PrometheusSource::Missing, |settings| PrometheusSource::Stale(settings.stale))
     }
 
     /// The names of the tenants that it lists, separated by commas.
@@ -425,6 +450,68 @@ mod tests {
             assert!(refused.contains(expected) && !refused.contains("s3cret'"), "{expected}: {refused}");
             assert!(!refused.contains("example/s3cret"), "{refused}");
         }
+    }
+
+    #[test]
+    fn prometheus_is_asked_when_the_file_says_where() {
+        assert!(Config::default().prometheus().is_none());
+        let prometheus =
+            |text: &str| read(&format!("prometheus: {{ url: 'http://prometheus:9090', {text} }}"));
+        let settings = |text: &str| prometheus(text).map(|config| Arc::clone(config.prometheus().unwrap()));
+        let default = settings("").unwrap();
+        let times = [default.interval, default.timeout, default.stale].map(|time| time.as_secs());
+        assert_eq!((times, default.endpoint.ca.is_none()), ([5, 3, 45], true));
+        let chosen = settings("ca: /ca.crt, token: /token, interval: 15s, timeout: 10s, stale: 5m").unwrap();
+        let times = [chosen.interval, chosen.timeout, chosen.stale].map(|time| time.as_secs());
+        assert_eq!((times, chosen.endpoint.ca.as_deref()), ([15, 10, 300], Some(Path::new("/ca.crt"))));
+        let queries = |more: &str| {
+            let query = r#"'m{s=~"$service", v=~"$version"}'"#;
+            prometheus(&format!(
+                "queries: {{ completed: {query}, errors: {query}, sampled: {query}, {more} }}"
+            ))
+        };
+        assert!(queries("").unwrap().prometheus().unwrap().queries.latency.is_none());
+        for (refused, expected) in [
+            (read("prometheus: { url: 'ftp://s3cret' }"), "prometheus.url: \"the URL\" has a scheme"),
+            (prometheus("interval: 0s"), "prometheus.interval: \"0s\" has to be from 1s to 1m"),
+            (prometheus("timeout: 1m"), "prometheus.timeout: \"1m\" has to be from 1s to 30s"),
+            (prometheus("stale: 6m"), "prometheus.stale: \"6m\" has to be from 2s to 5m"),
+            (prometheus("stale: soon"), "prometheus.stale: \"soon\" is no time"),
+            (prometheus("stale: 9s"), "prometheus.stale: \"9s\" is less than 10s, twice the interval"),
+            (queries("latency: up"), "prometheus.queries.latency: \"up\" does not tell versions"),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.starts_with(expected), "{refused}");
+            assert!(!refused.contains("s3cret"), "{refused}");
+        }
+        for (text, part) in [
+            ("prometheus: {}", "url"),
+            ("prometheus: { url: 'http://p', user: me }", "user"),
+            ("prometheus: { url: 'http://p', queries: { completed: up, errors: up } }", "sampled"),
+        ] {
+            assert!(read(text).unwrap_err().contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn clusters_that_a_regular_expression_finds_cannot_be_asked_for_by_name() {
+        let tenant = "tenants: { retail: { clusters: 'regex:(?<service>.+)-(?<version>v.+)' } }";
+        let prometheus = "prometheus: { url: 'http://prometheus:9090' }";
+        let refused = read(&format!("{tenant}\n{prometheus}")).unwrap_err();
+        assert!(refused.starts_with("prometheus.queries: \"$cluster\" cannot be filled in"), "{refused}");
+        assert!(refused.contains("retail"), "{refused}");
+    }
+
+    #[test]
+    fn the_example_of_prometheus_has_the_defaults() {
+        let settings = |config: &Config| {
+            let PrometheusSettings { interval, timeout, stale, queries, .. } =
+                &**config.prometheus().unwrap();
+            (*interval, *timeout, *stale, format!("{queries:?}"))
+        };
+        let example = Config::read(Path::new("examples/prometheus.yaml")).unwrap();
+        let default = read("prometheus: { url: 'http://prometheus:9090' }").unwrap();
+        assert_eq!(settings(&example), settings(&default));
     }
 
     #[test]

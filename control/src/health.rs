@@ -1,27 +1,32 @@
 //! How the gray versions do: what proxies count of them, judged tick after tick.
 //!
-//! Proxies report to [`Vitals`]. Whoever keeps time ends a tick four times a second, and tells the orders what it gives.
+//! Proxies report to [`Vitals`], or [`Prometheus`] is asked for what it knows of them, as the plans say. Whoever keeps time ends a tick
+//! four times a second, and tells the orders what it gives.
 
+mod prometheus;
 #[cfg(test)]
 mod tests;
 
+pub use prometheus::{
+    MAX_QUERY_BYTES, Placeholder, Prometheus, PrometheusSettings, Queries, Query, QueryError,
+};
+
 use crate::config::Config;
+use graylane_health::limits::{PATIENCE, STALE};
 use graylane_health::template::{Clusters, Match, Target};
 use graylane_health::{
     EndpointLimit, ErrorLimits, Figures, Freshness, Histogram, Judge, LatencyLimit, Meter, Observed, Policy,
-    Reading, TICK, Verdict,
+    Reading, TICK, Times, Verdict,
 };
 use graylane_order::{Health, Order};
-use graylane_plan::{HealthSpec, ServiceSpec};
+use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
 use graylane_xds::{ClusterReport, Reports};
+use prometheus::{QueryCounts, Question, Told};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// How long figures speak of the present: three times as long as Envoy waits between two reports, if it is not told otherwise.
-const FRESH: Duration = Duration::from_secs(15);
 
 /// What is counted of the versions of all judged services, and who judges them.
 #[derive(Debug)]
@@ -30,25 +35,47 @@ pub struct Vitals {
     inner: Mutex<Inner>,
     /// Faults that orders were told.
     faults: Counter,
+    /// How Prometheus answered.
+    queries: QueryCounts,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    wards: BTreeMap<String, Ward>,
+    /// By who counts, and by tenant. Nobody else's figures get there.
+    wards: BTreeMap<HealthSource, BTreeMap<String, Ward>>,
     judged: BTreeMap<(u64, String), Judged>,
 }
 
-/// The versions of a tenant's judged services.
+/// The versions of a tenant's services that are judged by what one source counts.
 #[derive(Debug)]
 struct Ward {
-    targets: BTreeSet<Target>,
+    subjects: Subjects,
     clusters: Clusters,
+    /// What Prometheus is to be asked, if it counts.
+    questions: Vec<Arc<Question>>,
     meters: BTreeMap<Version, Meter>,
     /// What the meters counted in the last tick.
     figures: BTreeMap<Version, Figures>,
-    /// Whether a proxy reported since the last tick, and when one did last.
-    is_reported: bool,
-    reported: Option<Duration>,
+    news_by_service: BTreeMap<String, News>,
+    /// How old figures may be that speak of the present.
+    stale: Duration,
+}
+
+/// Whom a ward looks after.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Subjects {
+    targets: BTreeSet<Target>,
+    /// Services that must not be slow.
+    timed: BTreeSet<String>,
+}
+
+/// How new the figures of a service are.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    /// The age of the youngest that came since the last tick.
+    age: Option<Duration>,
+    /// Until when the youngest speak of the present.
+    fresh_until: Option<Duration>,
 }
 
 /// A service and a version of it.
@@ -58,6 +85,7 @@ type Version = (String, String);
 #[derive(Clone, Debug)]
 struct Judged {
     judge: Judge,
+    source: HealthSource,
     verdict: Verdict,
     endpoints: Option<u64>,
     /// What the order was told last.
@@ -82,6 +110,8 @@ pub(crate) struct Word {
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) verdict: Verdict,
+    /// Who counted.
+    pub(crate) source: HealthSource,
     pub(crate) gray: Figures,
     pub(crate) stable: Figures,
     pub(crate) endpoints: Option<u64>,
@@ -93,13 +123,15 @@ impl Vitals {
     /// One who knows how each tenant's clusters are named.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, inner: Mutex::default(), faults: Counter::default() }
+        let (inner, faults, queries) = Default::default();
+        Self { config, inner, faults, queries }
     }
 
     /// Adds what is counted of faults to what is scraped.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Faults of gray versions that were found, and told to their orders";
         registry.register("faults", help, self.faults.clone());
+        self.queries.register(registry);
     }
 
     /// Ends a tick: judges the services of these orders, and gives what they are to be told. What is told is confirmed by
@@ -107,17 +139,17 @@ impl Vitals {
     pub(crate) fn tick(&self, orders: &[Arc<Order>], now: Duration) -> Vec<Word> {
         let mut inner = self.inner();
         inner.attend(orders, &self.config);
-        inner.wards.values_mut().for_each(|ward| ward.tick(now));
+        inner.wards.values_mut().flat_map(BTreeMap::values_mut).for_each(|ward| ward.tick(now));
         let Inner { wards, judged } = &mut *inner;
         let mut words = Vec::new();
         for order in orders {
-            let Some((ward, health)) = wards.get(order.tenant()).zip(order.plan.spec.health.as_ref()) else {
-                continue;
-            };
+            let Some(health) = &order.plan.spec.health else { continue };
+            let ward = wards.get(&health.source).and_then(|by_tenant| by_tenant.get(order.tenant()));
+            let Some(ward) = ward else { continue };
             for (service, _) in order.gray_services() {
                 let standing =
                     order.services.get(&service.name).map(|state| state.health).unwrap_or_default();
-                let anew = || Judged::new(health, standing);
+                let anew = || Judged::new(health, &self.config, standing);
                 let judged = judged.entry((order.id, service.name.clone())).or_insert_with(anew);
                 if judged.is_overruled(standing) {
                     *judged = anew();
@@ -148,9 +180,31 @@ impl Vitals {
     /// What is known of a service of an order, if it is judged.
     pub(crate) fn finding(&self, order: u64, service: &str) -> Option<Finding> {
         let inner = self.inner();
-        let Judged { judge, verdict, endpoints, .. } = inner.judged.get(&(order, service.to_owned()))?;
+        let Judged { judge, source, verdict, endpoints, .. } =
+            inner.judged.get(&(order, service.to_owned()))?;
         let (gray, stable) = judge.seen();
-        Some(Finding { verdict: verdict.clone(), gray, stable, endpoints: *endpoints })
+        Some(Finding { verdict: verdict.clone(), source: *source, gray, stable, endpoints: *endpoints })
+    }
+
+    /// What Prometheus is to be asked now.
+    fn questions(&self) -> Vec<Arc<Question>> {
+        let inner = self.inner();
+        let wards = inner.wards.get(&HealthSource::Prometheus).into_iter().flat_map(BTreeMap::values);
+        wards.flat_map(|ward| &ward.questions).cloned().collect()
+    }
+
+    /// Takes what Prometheus told of a service, to which it was asked so long ago.
+    fn take_samples(&self, of: &Question, told: Vec<Told>, asked: Duration) {
+        let mut inner = self.inner();
+        let by_tenant = inner.wards.get_mut(&HealthSource::Prometheus);
+        // The order may have ended meanwhile.
+        let Some(ward) = by_tenant.and_then(|by_tenant| by_tenant.get_mut(&of.tenant)) else { return };
+        for Told { version, instance, mut reading } in told {
+            if let Some(sample) = &mut reading.sample {
+                sample.age = sample.age.saturating_add(asked);
+            }
+            ward.report((of.service.clone(), version), &instance, reading);
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -162,8 +216,9 @@ impl Vitals {
 impl Reports for Vitals {
     fn take(&self, node: &str, tenants: &[Arc<str>], by_cluster: &BTreeMap<&str, ClusterReport>) {
         let mut inner = self.inner();
+        let Some(wards) = inner.wards.get_mut(&HealthSource::Envoy) else { return };
         for tenant in tenants {
-            if let Some(ward) = inner.wards.get_mut(&**tenant) {
+            if let Some(ward) = wards.get_mut(&**tenant) {
                 ward.take(node, by_cluster);
             }
         }
@@ -192,19 +247,27 @@ impl Finding {
 impl Inner {
     /// Looks after the services of these orders, and of no others.
     fn attend(&mut self, orders: &[Arc<Order>], config: &Config) {
-        let mut by_tenant = BTreeMap::<&str, BTreeSet<Target>>::new();
+        let mut wanted = BTreeMap::<HealthSource, BTreeMap<&str, Subjects>>::new();
         for order in orders {
-            let targets = order.gray_services().flat_map(|(service, _)| targets(service));
-            by_tenant.entry(order.tenant()).or_default().extend(targets);
-        }
-        self.wards.retain(|tenant, _| by_tenant.contains_key(tenant.as_str()));
-        for (tenant, targets) in by_tenant {
-            let known = self.wards.get_mut(tenant);
-            if known.as_ref().is_some_and(|ward| ward.targets == targets) {
-                continue;
+            let Some(health) = &order.plan.spec.health else { continue };
+            let subjects = wanted.entry(health.source).or_default().entry(order.tenant()).or_default();
+            for (service, _) in order.gray_services() {
+                subjects.targets.extend(targets(service));
+                subjects.timed.extend(health.latency.is_some().then(|| service.name.clone()));
             }
-            let meters = known.map(|ward| std::mem::take(&mut ward.meters)).unwrap_or_default();
-            self.wards.insert(tenant.to_owned(), Ward::new(targets, meters, tenant, config));
+        }
+        self.wards.retain(|source, _| wanted.contains_key(source));
+        for (source, by_tenant) in wanted {
+            let wards = self.wards.entry(source).or_default();
+            wards.retain(|tenant, _| by_tenant.contains_key(tenant.as_str()));
+            for (tenant, subjects) in by_tenant {
+                let known = wards.remove(tenant);
+                let ward = match known {
+                    Some(known) if known.subjects == subjects => known,
+                    known => Ward::new(subjects, known, (tenant, source), config),
+                };
+                wards.insert(tenant.to_owned(), ward);
+            }
         }
         let is_gray =
             |order: &Arc<Order>, service: &str| order.gray_services().any(|(gray, _)| gray.name == *service);
@@ -228,21 +291,32 @@ fn targets(service: &ServiceSpec) -> impl Iterator<Item = Target> {
 // === impl Ward ===
 
 impl Ward {
-    /// Looks after these, some of which others may have looked after before.
+    /// Looks after these, some of which another one may have looked after before.
     fn new(
-        targets: BTreeSet<Target>,
-        mut meters: BTreeMap<Version, Meter>,
-        tenant: &str,
+        subjects: Subjects,
+        before: Option<Self>,
+        (tenant, source): (&str, HealthSource),
         config: &Config,
     ) -> Self {
         let version = |target: &Target| (target.service.clone(), target.version.clone());
-        let wanted: BTreeSet<Version> = targets.iter().map(version).collect();
+        let wanted: BTreeSet<Version> = subjects.targets.iter().map(version).collect();
+        let stale = stale(source, config);
+        let (mut meters, mut news_by_service) =
+            before.map(|before| (before.meters, before.news_by_service)).unwrap_or_default();
         meters.retain(|version, _| wanted.contains(version));
+        news_by_service.retain(|service, _| wanted.iter().any(|(wanted, _)| wanted == service));
         for version in wanted {
-            meters.entry(version).or_default();
+            news_by_service.entry(version.0.clone()).or_default();
+            meters.entry(version).or_insert_with(|| Meter::new(stale));
         }
-        let clusters = config.clusters(tenant).clusters(targets.iter().cloned());
-        Self { targets, clusters, meters, figures: BTreeMap::new(), is_reported: false, reported: None }
+        let clusters = config.clusters(tenant).clusters(subjects.targets.iter().cloned());
+        let questions = match (source, config.prometheus()) {
+            (HealthSource::Prometheus, Some(settings)) => {
+                settings.queries.questions(tenant, &subjects.targets, &subjects.timed, &clusters)
+            }
+            _ => Vec::new(),
+        };
+        Self { subjects, clusters, questions, meters, figures: BTreeMap::new(), news_by_service, stale }
     }
 
     fn take(&mut self, node: &str, by_cluster: &BTreeMap<&str, ClusterReport>) {
@@ -251,19 +325,29 @@ impl Ward {
             let Match::Target(Target { service, version, .. }) = self.clusters.find(cluster) else {
                 continue;
             };
-            let Some(meter) = self.meters.get_mut(&(service.clone(), version.clone())) else { continue };
-            let latency =
-                report.latency.clone().map(|(bounds, requests)| Histogram::from_cumulative(bounds, requests));
-            let ClusterReport { completed, errors, healthy, .. } = *report;
-            let latency = latency.unwrap_or_default();
-            meter.report(&node, Reading { completed, errors, latency, endpoints: healthy });
-            self.is_reported = true;
+            let version = (service.clone(), version.clone());
+            let ClusterReport { completed, errors, healthy, latency } = report.clone();
+            let latency = latency.map(|(bounds, requests)| Histogram::from_cumulative(bounds, requests));
+            let times = Times::Since(latency.unwrap_or_default());
+            let reading = Reading { completed, errors, times, endpoints: healthy, sample: None };
+            self.report(version, &node, reading);
+        }
+    }
+
+    fn report(&mut self, version: Version, node: &Arc<str>, reading: Reading) {
+        let age = reading.sample.map_or(Duration::ZERO, |sample| sample.age);
+        let Some(meter) = self.meters.get_mut(&version) else { return };
+        if meter.report(node, reading)
+            && let Some(news) = self.news_by_service.get_mut(&version.0)
+        {
+            news.age = Some(news.age.map_or(age, |youngest| youngest.min(age)));
         }
     }
 
     fn tick(&mut self, now: Duration) {
-        if std::mem::take(&mut self.is_reported) {
-            self.reported = Some(now);
+        for news in self.news_by_service.values_mut() {
+            let fresh_until = news.age.take().map(|age| now.saturating_add(self.stale.saturating_sub(age)));
+            news.fresh_until = news.fresh_until.max(fresh_until);
         }
         let counted = self.meters.iter_mut().map(|(version, meter)| (version.clone(), meter.tick()));
         self.figures = counted.collect();
@@ -273,12 +357,23 @@ impl Ward {
         let of = |version: &String| (service.name.clone(), version.clone());
         let figures = |version| self.figures.get(&of(version)).cloned().unwrap_or_default();
         let endpoints = self.meters.get(&of(&service.gray)).and_then(Meter::endpoints);
-        let freshness = match self.reported.map(|at| now.saturating_sub(at)) {
+        let fresh_until = self.news_by_service.get(&service.name).and_then(|news| news.fresh_until);
+        let freshness = match fresh_until {
             None => Freshness::Missing,
-            Some(age) if age > FRESH => Freshness::Stale(age),
+            Some(until) if now > until => {
+                Freshness::Stale(self.stale.saturating_add(now.saturating_sub(until)))
+            }
             Some(_) => Freshness::Fresh,
         };
         (figures(&service.gray), figures(&service.stable), endpoints, freshness)
+    }
+}
+
+/// How old what a source counts may be to speak of the present.
+fn stale(source: HealthSource, config: &Config) -> Duration {
+    match (source, config.prometheus()) {
+        (HealthSource::Prometheus, Some(settings)) => settings.stale,
+        _ => STALE,
     }
 }
 
@@ -287,8 +382,8 @@ impl Ward {
 impl Judged {
     /// One who has seen nothing. What the order was told before, as before a restart, is known no longer than nobody can say for a
     /// whole window.
-    fn new(health: &HealthSpec, standing: Health) -> Self {
-        let policy = policy(health);
+    fn new(health: &HealthSpec, config: &Config, standing: Health) -> Self {
+        let policy = policy(health, config);
         let undecided_max = policy.window.as_millis().div_ceil(TICK.as_millis());
         let mut judge = Judge::new(policy);
         let nothing = Figures::default();
@@ -297,7 +392,8 @@ impl Judged {
         let verdict = judge.tick(&observed);
         let undecided_max = u32::try_from(undecided_max).unwrap_or(u32::MAX);
         let told = Some(standing).filter(|standing| *standing == Health::Healthy);
-        Self { judge, verdict, endpoints: None, told, undecided: 0, undecided_max }
+        let source = health.source;
+        Self { judge, source, verdict, endpoints: None, told, undecided: 0, undecided_max }
     }
 
     fn look(&mut self, (gray, stable, endpoints, freshness): &(Figures, Figures, Option<u64>, Freshness)) {
@@ -329,7 +425,7 @@ impl Judged {
 }
 
 /// What a plan says of health, as a judge takes it. The plan was checked, so what it says are numbers.
-fn policy(health: &HealthSpec) -> Policy {
+fn policy(health: &HealthSpec, config: &Config) -> Policy {
     let default = Policy::default();
     let share = |share: &graylane_plan::Share| share.percent().ok().map(|percent| percent / 100.0);
     let seconds = health.window.as_ref().and_then(|window| window.seconds().ok());
@@ -347,5 +443,10 @@ fn policy(health: &HealthSpec) -> Policy {
         errors,
         latency,
         endpoints: health.endpoints.as_ref().map(|endpoints| EndpointLimit { min: endpoints.min }),
+        patience: match health.source {
+            HealthSource::Envoy => PATIENCE,
+            // Instances are sampled each at its own time.
+            HealthSource::Prometheus => stale(health.source, config),
+        },
     }
 }

@@ -1,4 +1,4 @@
-//! A Prometheus that scrapes the daemon.
+//! A Prometheus that scrapes the daemon, or Envoys.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,37 +11,70 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::envoy::Envoy;
 use crate::places;
 use crate::process::{Process, free_address};
 
 /// A running Prometheus; killed when dropped.
 pub struct Prometheus {
     address: SocketAddr,
+    /// How many are scraped.
+    targets: usize,
     process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Starts it with a file of alerts, and waits until it scraped an address without complaint.
-    pub fn start(target: SocketAddr, alerts: &Path) -> Result<Self> {
-        let (address, folder) = (free_address()?, TempDir::new()?);
-        let config = folder.path().join("prometheus.yaml");
-        let scrape = format!("[{{ job_name: graylane, static_configs: [{{ targets: ['{target}'] }}] }}]");
-        let (alerts, intervals) =
-            (fs::canonicalize(alerts)?, "{ scrape_interval: 1s, evaluation_interval: 1s }");
-        let text =
-            format!("global: {intervals}\nrule_files: ['{}']\nscrape_configs: {scrape}\n", alerts.display());
-        fs::write(&config, text)?;
-        let mut command = Command::new(places::prometheus()?.join("prometheus"));
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-        command.arg(format!("--web.listen-address={address}"));
-        let process = Process::start("prometheus", &mut command, &folder.path().join("prometheus.log"))?;
-        let mut prometheus = Self { address, process, _folder: folder };
-        prometheus.until("up", |value| value == 1.0)?;
+    /// Starts it with a file of alerts, and waits until it scraped the daemon without complaint.
+    pub fn start(daemon: SocketAddr, alerts: &Path) -> Result<Self> {
+        let rules = format!("rule_files: ['{}']\n", fs::canonicalize(alerts)?.display());
+        Self::scrape(free_address()?, &[daemon], "/metrics", &rules)
+    }
+
+    /// Starts it at an address, and waits until it scraped these Envoys without complaint.
+    pub fn of_envoys(address: SocketAddr, envoys: &[Envoy]) -> Result<Self> {
+        let targets: Vec<_> = envoys.iter().map(Envoy::admin).collect();
+        Self::scrape(address, &targets, "/stats/prometheus", "")
+    }
+
+    fn scrape(address: SocketAddr, targets: &[SocketAddr], path: &str, rules: &str) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let names: Vec<_> = targets.iter().map(|target| format!("'{target}'")).collect();
+        let targets_of_job = format!("[{{ targets: [{}] }}]", names.join(", "));
+        let job = format!("{{ job_name: tested, metrics_path: {path}, static_configs: {targets_of_job} }}");
+        let global = "global: { scrape_interval: 1s, evaluation_interval: 1s }";
+        let config = format!("{global}\n{rules}scrape_configs: [{job}]\n");
+        fs::write(folder.path().join("prometheus.yaml"), config)?;
+        let process = Self::process(address, folder.path())?;
+        let mut prometheus = Self { address, targets: targets.len(), process, folder };
+        prometheus.until_up()?;
         Ok(prometheus)
+    }
+
+    fn process(address: SocketAddr, folder: &Path) -> Result<Process> {
+        let mut command = Command::new(places::prometheus()?.join("prometheus"));
+        command.arg(format!("--config.file={}", folder.join("prometheus.yaml").display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg(format!("--web.listen-address={address}"));
+        Process::start("prometheus", &mut command, &folder.join("prometheus.log"))
+    }
+
+    fn until_up(&mut self) -> Result<()> {
+        let wanted = self.targets as f64;
+        self.until("sum(up)", |up| up == wanted).map(drop)
+    }
+
+    /// Kills it as `kill -9` does. What it stored stays.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Starts it again, at the same address and on what it stored.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = Self::process(self.address, self.folder.path())?;
+        self.until_up()
     }
 
     /// Waits until the only value of an expression is as wanted.

@@ -86,7 +86,7 @@ fn policy() -> Policy {
         min_requests: 50,
         errors: Some(ErrorLimits { max: Some(0.02), over_stable: Some(0.01) }),
         latency: Some(LatencyLimit { percentile: 99.0, max_ratio: 1.5 }),
-        endpoints: None,
+        ..Policy::default()
     }
 }
 

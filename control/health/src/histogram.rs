@@ -23,6 +23,14 @@ struct Bucket {
     count: u64,
 }
 
+/// How long all requests took since somebody began to count, as counters that only grow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cumulative {
+    /// How many took at most so many milliseconds, by growing bounds.
+    bounds: Vec<(f64, u64)>,
+    requests: u64,
+}
+
 /// A percentile, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Percentile {
@@ -148,6 +156,36 @@ impl Histogram {
     }
 }
 
+// === impl Cumulative ===
+
+impl Cumulative {
+    /// From how many requests took at most so many milliseconds, for each bound in any order, and how many there were in all.
+    #[must_use]
+    pub fn new(bounds: impl IntoIterator<Item = (f64, u64)>, requests: u64) -> Self {
+        let mut bounds: Vec<_> = bounds.into_iter().collect();
+        bounds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        Self { bounds, requests }
+    }
+
+    /// How long the requests took that came since. Of counters that fell, which began anew, it is all that they have, and of other
+    /// bounds nothing: these are a beginning.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Histogram {
+        let pairs = || self.bounds.iter().zip(&before.bounds);
+        let is_alike = self.bounds.len() == before.bounds.len()
+            && pairs().all(|(now, before)| now.0.total_cmp(&before.0).is_eq());
+        if !is_alike {
+            return Histogram::default();
+        }
+        let is_anew = self.requests < before.requests || pairs().any(|(now, before)| now.1 < before.1);
+        if is_anew {
+            return Histogram::from_cumulative(self.bounds.iter().copied(), self.requests);
+        }
+        let grown = pairs().map(|(now, before)| (now.0, now.1 - before.1));
+        Histogram::from_cumulative(grown, self.requests - before.requests)
+    }
+}
+
 // === impl Bucket ===
 
 impl Bucket {
@@ -245,6 +283,17 @@ mod tests {
         assert!(merged.above(500.0) <= 510, "it never claims more than there are");
     }
 
+    #[test]
+    fn other_bounds_are_a_beginning() {
+        let before = Cumulative::new([(10.0, 5)], 9);
+        for bounds in [vec![], vec![(20.0, 8)], vec![(10.0, 8), (20.0, 8)]] {
+            assert_eq!(Cumulative::new(bounds, 20).since(&before), Histogram::default());
+        }
+        let any_order = Cumulative::new([(20.0, 9), (10.0, 6)], 12);
+        let before = Cumulative::new([(10.0, 5), (20.0, 7)], 9);
+        assert_eq!(any_order.since(&before), Histogram::from_cumulative([(10.0, 1), (20.0, 2)], 3));
+    }
+
     fn values() -> impl Strategy<Value = Vec<f64>> {
         prop::collection::vec(0.01_f64..1_000.0, 1..60)
     }
@@ -291,8 +340,24 @@ mod tests {
             }
         }
 
+        /// Against the values that came since, with a restart between or without.
+        #[test]
+        fn what_grew_is_what_came_since(before in values(), since in values(), restarts in any::<bool>()) {
+            let all = if restarts { since.clone() } else { [&before[..], &since].concat() };
+            // A restart shows when a count fell.
+            prop_assume!(!restarts || since.len() < before.len());
+            let total = |values: &[f64]| {
+                let below = |bound: f64| values.iter().filter(|value| **value <= bound).count() as u64;
+                Cumulative::new(BOUNDS_MS.map(|bound| (bound, below(bound))), values.len() as u64)
+            };
+            prop_assert_eq!(total(&all).since(&total(&before)), of(&since, &BOUNDS_MS));
+        }
+
         #[test]
         fn any_counts_are_taken(pairs in prop::collection::vec((any::<f64>(), any::<u64>()), 0..8), n in any::<u64>(), p in any::<f64>()) {
+            let half = pairs.iter().map(|(bound, count)| (*bound, count / 2));
+            let grown = Cumulative::new(pairs.clone(), n).since(&Cumulative::new(half, n / 2));
+            prop_assert!(grown.percentile(p).is_none_or(f64::is_finite));
             let mut histogram = Histogram::from_cumulative(pairs, n);
             histogram.merge(&histogram.clone());
             prop_assert!(histogram.percentile(p).is_none_or(f64::is_finite));

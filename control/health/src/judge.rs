@@ -59,9 +59,6 @@ enum Threshold {
     Unknown,
 }
 
-/// For how long a new judge waits for stable's requests, before gray is judged without them.
-const COMPARED_AT_FIRST: Duration = Duration::from_secs(5);
-
 // === impl Judge ===
 
 impl Judge {
@@ -69,11 +66,12 @@ impl Judge {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         let errors = policy.errors.unwrap_or_default();
-        let over_stable = |over| (over, Detector::new(Limit::OverStable(over)));
-        let latency = |limit: LatencyLimit| (limit, Detector::new(Limit::Share(limit.share())));
+        let detector = |limit| Detector::new(limit, policy.patience);
+        let over_stable = |over| (over, detector(Limit::OverStable(over)));
+        let latency = |limit: LatencyLimit| (limit, detector(Limit::Share(limit.share())));
         Self {
             window: Window::new(policy.window),
-            errors: errors.max.map(|max| (max, Detector::new(Limit::Share(max)))),
+            errors: errors.max.map(|max| (max, detector(Limit::Share(max)))),
             over_stable: errors.over_stable.map(over_stable),
             latency: policy.latency.map(latency),
             was_up: false,
@@ -124,13 +122,14 @@ impl Judge {
     }
 
     /// Whether gray is tested against stable in this tick: when stable has as many requests as it takes, or will have them in the
-    /// window if they keep coming as they do. Or else a judge that begins in the middle of an outage would blame gray for it.
+    /// window if they keep coming as they do. A new judge waits for them for a while, or else one that begins in the middle of an
+    /// outage would blame gray for it.
     fn is_compared(&self, stable: Tally) -> bool {
         let length = self.window.length();
         let part = length.as_secs_f64() / self.policy.window.max(TICK).as_secs_f64();
         let requests = self.window.tally(Side::Stable).plus(stable).requests();
         let wanted = self.policy.min_requests as f64 * part.min(1.0);
-        length < COMPARED_AT_FIRST || (requests > 0 && requests as f64 >= wanted)
+        length < self.policy.patience || (requests > 0 && requests as f64 >= wanted)
     }
 
     /// Whether stable had enough requests in the window to be compared with.

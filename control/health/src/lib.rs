@@ -15,9 +15,9 @@ mod verdict;
 mod window;
 
 pub use figures::{Figures, Tally};
-pub use histogram::Histogram;
+pub use histogram::{Cumulative, Histogram};
 pub use judge::{Freshness, Judge, Observed};
 pub use limits::TICK;
-pub use meter::{Meter, Reading};
+pub use meter::{Meter, Reading, Sample, Times};
 pub use policy::{EndpointLimit, ErrorLimits, LatencyLimit, Policy};
 pub use verdict::{Fault, Verdict, Why};

@@ -11,9 +11,17 @@ pub const MAX_SLOTS: usize = 240;
 /// Buckets of one histogram. Proxies have about 20; merging others with other bounds keeps both, up to here.
 pub const MAX_BUCKETS: usize = 128;
 
-/// Ticks after which a proxy that reported nothing says nothing of the present: 15 s. Envoy flushes its statistics every 5 s if it is
-/// not told otherwise.
-pub const STALE_TICKS: u64 = 60;
+/// How long what a proxy reported speaks of the present: three times as long as Envoy waits between two reports, if it is not told
+/// otherwise.
+pub const STALE: Duration = Duration::from_secs(15);
+
+/// How long requests of one version wait for some of the other to be compared with, where proxies report both at once.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Requests of one report at most: no proxy serves as many between two flushes, so whoever says so says nothing.
 pub const MAX_REQUESTS: u64 = 10_000_000;
+
+/// How many ticks are in a time, rounded down.
+pub(crate) fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+}

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::figures::Figures;
-use crate::histogram::Histogram;
-use crate::limits::{MAX_REQUESTS, STALE_TICKS};
+use crate::histogram::{Cumulative, Histogram};
+use crate::limits::{MAX_REQUESTS, STALE, ticks};
 
 /// What one proxy reports of one version. What it does not say is none.
 #[derive(Clone, Debug, Default)]
@@ -14,60 +15,131 @@ pub struct Reading {
     pub completed: Option<u64>,
     /// Those of them that failed.
     pub errors: Option<u64>,
-    /// How long those since its last report took.
-    pub latency: Histogram,
+    /// How long they took.
+    pub times: Times,
     /// Endpoints that may be sent requests, as it sees them.
     pub endpoints: Option<u64>,
+    /// Which sample of it this is, where somebody samples it and tells it on; none when it speaks for itself, now.
+    pub sample: Option<Sample>,
+}
+
+/// How long requests took, as one proxy tells it.
+#[derive(Clone, Debug)]
+pub enum Times {
+    /// Those since its last report.
+    Since(Histogram),
+    /// All since it started.
+    Total(Cumulative),
+}
+
+/// When a proxy was sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// When that was, in milliseconds by the clock of whoever samples.
+    pub at_ms: u64,
+    /// How long ago that is.
+    pub age: Duration,
 }
 
 /// Adds up what proxies report of one version. What one of them says wrong is its own: a counter that falls is one that began anew,
 /// and one that leaps is a beginning.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Meter {
     by_node: BTreeMap<Arc<str>, Last>,
     /// What was reported since the last tick.
     figures: Figures,
     tick: u64,
+    /// Ticks after which figures say nothing of the present.
+    stale_ticks: u64,
 }
 
 /// What a proxy reported last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Last {
     completed: u64,
     errors: u64,
+    /// How long all its requests took, if it tells that.
+    total: Option<Cumulative>,
     endpoints: Option<u64>,
-    /// In which tick.
+    /// When it was sampled, if it is.
+    at_ms: Option<u64>,
+    /// Of which tick this is.
     tick: u64,
+    /// In which tick it was told last, be it once more.
+    heard: u64,
+}
+
+// === impl Times ===
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::Since(Histogram::default())
+    }
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// Takes what a proxy reports.
-    pub fn report(&mut self, node: &Arc<str>, reading: Reading) {
-        let Reading { completed, errors, latency, endpoints } = reading;
-        let before = self.by_node.get(node).filter(|last| self.tick - last.tick <= STALE_TICKS).copied();
+    /// A meter that has heard nothing. Figures that are older than `stale` say nothing of the present to it.
+    #[must_use]
+    pub fn new(stale: Duration) -> Self {
+        let stale_ticks = ticks(stale);
+        // Samples may be of ticks before the first one.
+        Self { by_node: BTreeMap::new(), figures: Figures::default(), tick: stale_ticks, stale_ticks }
+    }
+
+    /// Takes what a proxy reports. Gives whether it is news: a sample that is stale is none, nor is one that is not later than the
+    /// last one of this proxy. So a server that stands still is noticed, and two that sample the same proxy do no harm.
+    pub fn report(&mut self, node: &Arc<str>, reading: Reading) -> bool {
+        let age = reading.sample.map_or(0, |sample| ticks(sample.age));
+        let at_ms = reading.sample.map(|sample| sample.at_ms);
+        if at_ms.is_some()
+            && let Some(last) = self.by_node.get_mut(node)
+            && at_ms <= last.at_ms
+        {
+            last.heard = self.tick;
+            return false;
+        }
+        if age > self.stale_ticks {
+            return false;
+        }
+        let before = self.by_node.get(node).filter(|last| self.is_fresh(last.tick));
+        let Reading { completed, errors, times, endpoints, .. } = reading;
+        let (total, latency) = match times {
+            Times::Since(latency) => (None, latency),
+            Times::Total(total) => {
+                let before = before.and_then(|last| last.total.as_ref());
+                let latency = before.map(|before| total.since(before));
+                (Some(total), latency.unwrap_or_default())
+            }
+        };
         let now = Last {
             completed: completed.or(before.map(|last| last.completed)).unwrap_or_default(),
             errors: errors.or(before.map(|last| last.errors)).unwrap_or_default(),
+            total,
             endpoints: endpoints.or(before.and_then(|last| last.endpoints)),
-            tick: self.tick,
+            at_ms,
+            tick: self.tick - age,
+            heard: self.tick,
         };
-        self.by_node.insert(Arc::clone(node), now);
         // What it counted before anybody listened is of no tick.
-        let Some(before) = before else { return };
-        let requests = grown(before.completed, now.completed);
-        if requests <= MAX_REQUESTS && latency.requests() <= MAX_REQUESTS {
-            let errors = grown(before.errors, now.errors);
-            self.figures.merge(&Figures::new(requests, errors, latency));
+        if let Some(before) = before {
+            let requests = grown(before.completed, now.completed);
+            if requests <= MAX_REQUESTS && latency.requests() <= MAX_REQUESTS {
+                let errors = grown(before.errors, now.errors);
+                self.figures.merge(&Figures::new(requests, errors, latency));
+            }
         }
+        self.by_node.insert(Arc::clone(node), now);
+        true
     }
 
     /// Ends the tick, and gives what was reported in it.
     pub fn tick(&mut self) -> Figures {
         self.tick += 1;
-        if self.tick.is_multiple_of(STALE_TICKS) {
-            self.by_node.retain(|_, last| self.tick - last.tick <= STALE_TICKS);
+        if self.tick.is_multiple_of(self.stale_ticks.max(1)) {
+            let (tick, stale_ticks) = (self.tick, self.stale_ticks);
+            self.by_node.retain(|_, last| tick - last.heard <= stale_ticks);
         }
         std::mem::take(&mut self.figures)
     }
@@ -75,10 +147,21 @@ impl Meter {
     /// How many endpoints the proxies see: so many that more than half of them see no more. None when none said.
     #[must_use]
     pub fn endpoints(&self) -> Option<u64> {
-        let fresh = self.by_node.values().filter(|last| self.tick - last.tick <= STALE_TICKS);
+        let fresh = self.by_node.values().filter(|last| self.is_fresh(last.tick));
         let mut seen: Vec<u64> = fresh.filter_map(|last| last.endpoints).collect();
         seen.sort_unstable();
         seen.get(seen.len() / 2).copied()
+    }
+
+    fn is_fresh(&self, tick: u64) -> bool {
+        self.tick - tick <= self.stale_ticks
+    }
+}
+
+/// One for proxies that tell themselves what they count.
+impl Default for Meter {
+    fn default() -> Self {
+        Self::new(STALE)
     }
 }
 
@@ -132,10 +215,66 @@ mod tests {
     fn who_was_away_for_long_begins_anew() {
         let (mut meter, a) = (Meter::default(), node("a"));
         meter.report(&a, said(10, 0, 1));
-        (0..=STALE_TICKS).for_each(|_| drop(meter.tick()));
+        (0..=ticks(STALE)).for_each(|_| drop(meter.tick()));
         assert_eq!(meter.endpoints(), None);
         meter.report(&a, said(5_000, 4_000, 1));
         assert_eq!((meter.tick(), meter.endpoints()), (Figures::default(), Some(1)));
+    }
+
+    fn sampled(at_ms: u64, age: Duration, completed: u64) -> Reading {
+        Reading { sample: Some(Sample { at_ms, age }), ..said(completed, 0, 1) }
+    }
+
+    #[test]
+    fn a_sample_counts_once_whoever_tells_it_and_how_often() {
+        let (mut meter, a) = (Meter::new(Duration::from_secs(45)), node("a"));
+        let age = Duration::from_secs(1);
+        assert!(meter.report(&a, sampled(1_000, age, 500)));
+        assert!(!meter.report(&a, sampled(1_000, age, 500)), "told again");
+        assert!(meter.report(&a, sampled(16_000, age, 520)));
+        assert!(!meter.report(&a, sampled(9_000, age, 510)), "by another server, which lags");
+        assert!(meter.report(&a, sampled(24_000, age, 530)));
+        assert_eq!(meter.tick(), Figures::new(30, 0, Histogram::default()));
+    }
+
+    #[test]
+    fn a_sample_is_as_old_as_it_is_and_not_as_young_as_it_was_told() {
+        let stale = Duration::from_secs(45);
+        let (mut meter, a) = (Meter::new(stale), node("a"));
+        assert!(!meter.report(&a, sampled(1_000, Duration::from_secs(46), 0)));
+        assert!(!meter.report(&a, sampled(1_000, Duration::MAX, 0)));
+        assert_eq!(meter.endpoints(), None);
+        assert!(meter.report(&a, sampled(2_000, Duration::from_secs(44), 0)));
+        assert_eq!(meter.endpoints(), Some(1));
+        (0..8).for_each(|_| drop(meter.tick()));
+        assert_eq!(meter.endpoints(), None, "two seconds later");
+        assert!(meter.report(&a, sampled(60_000, Duration::ZERO, 700)));
+        assert_eq!(meter.tick(), Figures::default(), "what is that long ago is of no tick");
+    }
+
+    #[test]
+    fn a_server_that_stands_still_never_becomes_news_again() {
+        let (mut meter, a) = (Meter::new(Duration::from_secs(15)), node("a"));
+        assert!(meter.report(&a, sampled(1_000, Duration::ZERO, 10)));
+        for _ in 0..1_000 {
+            assert!(!meter.report(&a, sampled(1_000, Duration::ZERO, 10)));
+            meter.tick();
+        }
+        assert_eq!(meter.endpoints(), None);
+    }
+
+    #[test]
+    fn times_of_all_requests_are_told_by_what_they_grew() {
+        let (mut meter, a) = (Meter::default(), node("a"));
+        let mut told = |below_10: u64, requests: u64| {
+            let total = Cumulative::new([(10.0, below_10)], requests);
+            let times = Times::Total(total);
+            meter.report(&a, Reading { completed: Some(requests), times, ..Reading::default() });
+            meter.tick().latency
+        };
+        assert_eq!(told(100, 200), Histogram::default(), "what was before is not counted");
+        assert_eq!(told(103, 205), Histogram::from_cumulative([(10.0, 3)], 5));
+        assert_eq!(told(1, 4), Histogram::from_cumulative([(10.0, 1)], 4), "it began anew");
     }
 
     #[test]

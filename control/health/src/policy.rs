@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::PATIENCE;
+
 /// What a gray version may do. A limit that is not given is not tested.
 ///
 /// It is plain data: whoever reads it from a person checks the ranges named here. A value outside of them is taken as the nearest
@@ -19,6 +21,9 @@ pub struct Policy {
     pub latency: Option<LatencyLimit>,
     /// How many endpoints it has to have.
     pub endpoints: Option<EndpointLimit>,
+    /// How long requests of one version wait for some of the other to be compared with. Where figures come in lumps, it is as long as
+    /// both may be apart and still be of the same time.
+    pub patience: Duration,
 }
 
 /// How often a version may fail. Both limits may be given; each is an alarm of its own.
@@ -50,7 +55,7 @@ pub struct EndpointLimit {
 // === impl Policy ===
 
 impl Default for Policy {
-    /// A minute, fifty requests, and no limit.
+    /// A minute, fifty requests, no limit, and figures of proxies that report both versions at once.
     fn default() -> Self {
         Self {
             window: Duration::from_secs(60),
@@ -58,6 +63,7 @@ impl Default for Policy {
             errors: None,
             latency: None,
             endpoints: None,
+            patience: PATIENCE,
         }
     }
 }

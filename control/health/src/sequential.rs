@@ -17,8 +17,10 @@
 //! Everything is kept as logarithms and is finite for any counts.
 
 use std::array;
+use std::time::Duration;
 
 use crate::figures::Tally;
+use crate::limits::ticks;
 
 /// The probability of a false alarm per tick, of each test of a service.
 ///
@@ -32,10 +34,6 @@ pub const ALTERNATIVES: usize = 8;
 
 /// Shares that are told from none and from all: one request in a million. A limit of 0 is taken as this, or one error would be proof.
 const MIN_SHARE: f64 = 1e-6;
-
-/// Ticks after which requests of one side, with none of the other to compare them with, are let go: five seconds. What is compared
-/// has to be of the same time.
-const PATIENCE_TICKS: u64 = 20;
 
 /// Ticks over which stable's share is averaged, about: a minute.
 const MEMORY_TICKS: f64 = 240.0;
@@ -53,6 +51,9 @@ pub enum Limit {
 #[derive(Clone, Debug)]
 pub struct Detector {
     limit: Limit,
+    /// Ticks after which requests of one side, with none of the other to compare them with, are let go. What is compared has to be of
+    /// the same time.
+    patience_ticks: u64,
     bets: [Bet; ALTERNATIVES],
     /// How often stable fails, from earlier ticks alone: the bet is made before the tick is seen.
     stable: Average,
@@ -96,10 +97,16 @@ struct Shares {
 // === impl Detector ===
 
 impl Detector {
-    /// A test that has seen nothing.
+    /// A test that has seen nothing. Requests of one side wait so long for some of the other.
     #[must_use]
-    pub fn new(limit: Limit) -> Self {
-        Self { limit, bets: Default::default(), stable: Average::default(), pending: Evidence::default() }
+    pub fn new(limit: Limit, patience: Duration) -> Self {
+        Self {
+            limit,
+            patience_ticks: ticks(patience),
+            bets: Default::default(),
+            stable: Average::default(),
+            pending: Evidence::default(),
+        }
     }
 
     /// Takes what gray and stable did in one tick. Whether stable is given must not depend on how requests of this tick went.
@@ -116,8 +123,12 @@ impl Detector {
         self.pending = self.pending.plus(gray, stable);
         if self.pending.gray.requests() > 0 && self.pending.stable.requests() > 0 {
             self.bet(self.pending, true);
-        } else if self.pending.ticks < PATIENCE_TICKS {
+        } else if self.pending.ticks < self.patience_ticks {
             return;
+        } else {
+            // The time passed all the same.
+            let waited = Evidence { ticks: self.pending.ticks, ..Evidence::default() };
+            self.bets.iter_mut().for_each(|bet| bet.since = bet.since.plus_evidence(waited));
         }
         self.stable.observe(self.pending.stable);
         self.pending = Evidence::default();

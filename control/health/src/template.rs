@@ -171,6 +171,12 @@ impl Template {
         }
     }
 
+    /// Whether it is a regular expression, which says what a name means, and not how one is made.
+    #[must_use]
+    pub const fn is_regex(&self) -> bool {
+        matches!(self.0, Form::Regex(_))
+    }
+
     /// The meaning of clusters' names, for all that is known.
     #[must_use]
     pub fn clusters(&self, targets: impl IntoIterator<Item = Target>) -> Clusters {
@@ -233,6 +239,15 @@ impl Clusters {
         })
     }
 
+    /// A regular expression that all engines read, of the names of the clusters that are of this version and of no other. None when
+    /// there is none, or when it is a regular expression that says what a name means: that cannot be turned round.
+    #[must_use]
+    pub fn pattern(&self, service: &str, version: &str) -> Option<String> {
+        let of = |owner: &Owner| matches!(owner, Owner::One(target) if target.service == service && target.version == version);
+        let names = self.by_name.iter().filter(|(_, owner)| of(owner)).map(|(name, _)| name.pattern());
+        names.reduce(|all, name| Some(format!("{}|{}", all?, name?))).flatten()
+    }
+
     fn add(&mut self, name: Name, target: Target) {
         match self.by_name.get_mut(&name) {
             None => {
@@ -245,6 +260,21 @@ impl Clusters {
                     *owner = Owner::Several(first.clone(), target);
                 }
             }
+        }
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    fn pattern(&self) -> Option<String> {
+        match self {
+            Self::Whole(name) => Some(regex::escape(name)),
+            Self::AroundPort(before, behind) => {
+                let [before, behind] = [before, behind].map(|text| regex::escape(text));
+                Some(format!("{before}[0-9]{{1,{MAX_PORT_DIGITS}}}{behind}"))
+            }
+            Self::Found { .. } => None,
         }
     }
 }
@@ -426,6 +456,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_of_the_clusters_of_one_version_alone() {
+        let [a, b] = [target("loan", "v1", "loan.a"), target("loan", "v1", "loan.b")];
+        let istio =
+            clusters("outbound|{port}|{version}|{host}", &[a.clone(), b, target("loan", "v2", "loan.a")]);
+        let pattern = istio.pattern("loan", "v1").unwrap();
+        assert_eq!(pattern, r"outbound\|[0-9]{1,5}\|v1\|loan\.a|outbound\|[0-9]{1,5}\|v1\|loan\.b");
+        assert_eq!(istio.pattern("loan", "v3"), None);
+        let both = clusters(
+            "{service}-{version}",
+            &[target("pay", "api-v2", "pay"), target("pay-api", "v2", "api")],
+        );
+        assert_eq!(both.pattern("pay-api", "v2"), None, "it is nobody's");
+        assert_eq!(clusters("regex:(?<service>.+)-(?<version>v.+)", &[a]).pattern("loan", "v1"), None);
+    }
+
+    #[test]
     fn other_texts_are_refused_for_their_reason() {
         for (template, part) in [
             ("", "the version is missing"),
@@ -472,6 +518,28 @@ mod tests {
                     Match::Target(found) => prop_assert!(found.is_same_version(of), "{found:?} {of:?}"),
                     Match::Ambiguous(a, b) => prop_assert!(!a.is_same_version(b)),
                     Match::Unknown => prop_assert!(false, "{of:?} is lost"),
+                }
+            }
+        }
+
+        /// What the pattern of a version matches as a whole is found to be of that version, or of two of which one is a slip of ports.
+        #[test]
+        fn a_pattern_matches_what_is_found(
+            names in prop::collection::btree_set(("[ab1.]{1,3}", "[ab.]{1,2}", "[ab.|]{1,3}"), 1..8),
+            template in prop::sample::select(vec!["{service}-{version}", "o|{port}|{version}|{host}", "{version}{service}"]),
+            cluster in "[ab1.|-]{1,8}",
+        ) {
+            let targets: Vec<_> = names.iter().map(|(service, version, host)| target(service, version, host)).collect();
+            let clusters = clusters(template, &targets);
+            for of in &targets {
+                let Some(pattern) = clusters.pattern(&of.service, &of.version) else { continue };
+                let matches = |name: &str| Regex::new(&format!("^(?:{pattern})$")).unwrap().is_match(name.as_bytes());
+                let filled = template
+                    .replace("{service}", &of.service).replace("{version}", &of.version)
+                    .replace("{host}", &of.host).replace("{port}", "80");
+                for name in [&filled, &cluster] {
+                    let is_found = matches!(clusters.find(name), Match::Target(found) if found.is_same_version(of));
+                    prop_assert_eq!(matches(name), is_found, "{} {}", name, pattern);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::figures::{Figures, Tally};
 use crate::histogram::Histogram;
-use crate::limits::{MAX_SLOTS, TICK};
+use crate::limits::{MAX_SLOTS, TICK, ticks};
 
 /// What gray and stable did in the last ticks.
 ///
@@ -39,7 +39,7 @@ pub(crate) enum Side {
 impl Window {
     /// A window of so much time, rounded down to whole ticks; of one tick at least.
     pub(crate) fn new(length: Duration) -> Self {
-        let ticks = usize::try_from(length.as_millis() / TICK.as_millis()).unwrap_or(usize::MAX).max(1);
+        let ticks = usize::try_from(ticks(length)).unwrap_or(usize::MAX).max(1);
         let ticks_per_slot = ticks.div_ceil(MAX_SLOTS);
         let slots_max = ticks / ticks_per_slot;
         Self { slots: VecDeque::new(), slots_max, ticks_per_slot, ticks_in_last: ticks_per_slot }

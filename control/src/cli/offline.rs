@@ -4,7 +4,9 @@ use crate::cli::CliError;
 use crate::cli::problem::Problem;
 use crate::config::Config;
 use crate::daemon::ProblemView;
-use graylane_plan::{ReleasePlan, ServiceRules, Tenant, World, compile, rule_set, snapshot};
+use graylane_plan::{
+    PrometheusSource, ReleasePlan, ServiceRules, Tenant, World, compile, rule_set, snapshot,
+};
 use graylane_rules::{Rules, encode};
 use std::path::Path;
 
@@ -13,12 +15,15 @@ pub(crate) fn read_config(path: Option<&Path>) -> Result<Config, CliError> {
     Ok(path.map(Config::read).transpose().map_err(CliError::Config)?.unwrap_or_default())
 }
 
-/// Parses a plan and checks all that can be checked with no daemon.
-pub(crate) fn check(text: &str, config: &Config) -> Vec<graylane_plan::Problem> {
-    match read_plan(text, config) {
-        Ok((plan, tenant)) => graylane_plan::check(&plan, &World::offline(&tenant)),
+/// Parses a plan and checks all that can be checked with no daemon, but with its configuration, if that is there.
+pub(crate) fn check(text: &str, config: Option<&Path>) -> Result<Vec<graylane_plan::Problem>, CliError> {
+    let file = config.is_some();
+    let config = read_config(config)?;
+    let prometheus = if file { config.prometheus_source() } else { PrometheusSource::Unknown };
+    Ok(match read_plan(text, &config) {
+        Ok((plan, tenant)) => graylane_plan::check(&plan, &World { prometheus, ..World::offline(&tenant) }),
         Err(problems) => problems,
-    }
+    })
 }
 
 /// The rules of a plan at a stage, as the daemon would compile them for its services alone.

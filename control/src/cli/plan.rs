@@ -4,11 +4,10 @@ use crate::cli::client::{Call, path};
 use crate::cli::output::{or_dash, table};
 use crate::cli::tenant::Kind;
 use crate::cli::{CliError, Session, Why, offline, read_input};
-use crate::config::Config;
 use crate::daemon::{PlanApplied, PlanSummary, PlanView, ProblemView};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use ureq::http::Method;
 
 #[derive(Subcommand)]
@@ -17,7 +16,7 @@ pub(crate) enum Plan {
     Check {
         #[command(flatten)]
         file: PlanFile,
-        /// The configuration file that the daemon has, when it has one: the tenants and their dimensions
+        /// The configuration file that the daemon has, when it has one: the tenants and their dimensions, and Prometheus
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -70,7 +69,7 @@ impl Plan {
     pub(crate) fn run(self, session: &Session) -> Result<(), CliError> {
         match self {
             Self::Check { file: PlanFile { file }, config } => {
-                check(session, &read_input(&file)?, &offline::read_config(config.as_deref())?)
+                check(session, &read_input(&file)?, config.as_deref())
             }
             Self::Apply { file: PlanFile { file }, if_match, why: Why { reason } } => {
                 let body = Some(("application/yaml", read_input(&file)?.into_bytes()));
@@ -99,8 +98,8 @@ impl PlanName {
     }
 }
 
-fn check(session: &Session, text: &str, config: &Config) -> Result<(), CliError> {
-    let problems = offline::check(text, config);
+fn check(session: &Session, text: &str, config: Option<&Path>) -> Result<(), CliError> {
+    let problems = offline::check(text, config)?;
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let shown = session.show(&json!({ "ok": errors == 0, "problems": problems }), |_| {
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -5,6 +5,7 @@ use crate::cli::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::health::Prometheus;
 use crate::measured_store::{MeasuredStore, StoreFigures};
 use crate::metrics::Metrics;
 use crate::webhooks::Webhooks;
@@ -14,6 +15,7 @@ use graylane_plan::Span;
 use graylane_store::RedbStore;
 use graylane_xds::{FilterSettings, Tls, Xds};
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +103,8 @@ impl Serve {
         if tokens.is_empty() && !self.http.ip().is_loopback() {
             tracing::warn!(http = %self.http, "everybody who reaches the API may do everything; see `graylane token`");
         }
+        let prometheus = config.prometheus().map(|settings| Prometheus::new(settings));
+        let prometheus = prometheus.transpose().context("prometheus")?;
         let figures = StoreFigures::default();
         let store = MeasuredStore::new(RedbStore::open(&self.data)?, figures.clone());
         let settings = FilterSettings { module_path: self.filter_wasm, ..FilterSettings::default() };
@@ -136,9 +140,16 @@ impl Serve {
         let mut xds = tokio::spawn(xds.serve(xds_listener, until_stopped()));
         let observed = Arc::clone(&daemon);
         let mut observer = tokio::spawn(async move {
+            let asking = async {
+                match prometheus {
+                    Some(prometheus) => prometheus.read(observed.vitals()).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 () = observed.observe(changes) => {}
                 () = observed.judge() => {}
+                () = asking => {}
             }
         });
 

@@ -89,8 +89,8 @@ impl Daemon {
             let tenant = draft.state.tenant_of_plan(&start)?;
             draft.check_not_frozen(&tenant, &roles)?;
             let stored = draft.state.plan(&tenant, &start.plan)?;
-            let taken =
-                draft.state.with_world(&tenant, &start.plan, |world| snapshot(&stored.plan, world))?;
+            let (plan, prometheus) = ((&*tenant, &*start.plan), self.config.prometheus_source());
+            let taken = draft.state.with_world(plan, prometheus, |world| snapshot(&stored.plan, world))?;
             let taken = taken.map_err(|problems| ActionError::Invalid { what: "plan", problems })?;
             draft.state.check_not_held(taken.plan())?;
             if draft.state.orders.len() >= MAX_ORDERS {

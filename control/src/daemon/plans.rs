@@ -7,8 +7,8 @@ use crate::daemon::{
 };
 use graylane_order::Actor;
 use graylane_plan::{
-    HostClaim, Metadata, Problem, ReleasePlan, Tenant, World, check, check_list, in_order, list_hash,
-    parse_list, read, write_list,
+    HostClaim, Metadata, Problem, PrometheusSource, ReleasePlan, Tenant, World, check, check_list, in_order,
+    list_hash, parse_list, read, write_list,
 };
 use graylane_rules::is_name;
 use serde_json::Value;
@@ -56,7 +56,7 @@ impl Daemon {
                 Err(problem) if is_name(&tenant) => problems.push(Problem::error("metadata.tenant", problem)),
                 _ => {}
             }
-            problems.extend(draft.state.check(&plan)?);
+            problems.extend(draft.state.check(&plan, self.config.prometheus_source())?);
             let problems = in_order(problems);
             if problems.iter().any(Problem::is_error) {
                 return Err(invalid(problems));
@@ -296,24 +296,25 @@ impl Known {
 
 impl State {
     /// Everything that is wrong with a plan, in the world as it is. A tenant that may not be has the default headers.
-    fn check(&self, plan: &ReleasePlan) -> Result<Vec<Problem>, ActionError> {
+    fn check(&self, plan: &ReleasePlan, prometheus: PrometheusSource) -> Result<Vec<Problem>, ActionError> {
         let Metadata { name, tenant } = &plan.metadata;
         if !self.tenants.contains_key(tenant) {
-            return Ok(check(plan, &World::offline(&Tenant::with_defaults(tenant))));
+            let tenant = Tenant::with_defaults(tenant);
+            return Ok(check(plan, &World { prometheus, ..World::offline(&tenant) }));
         }
-        self.with_world(tenant, name, |world| check(plan, world))
+        self.with_world((tenant, name), prometheus, |world| check(plan, world))
     }
 
     /// Gives the world as a plan of a tenant sees it.
     pub(crate) fn with_world<T>(
         &self,
-        tenant: &str,
-        plan: &str,
+        (tenant, plan): (&str, &str),
+        prometheus: PrometheusSource,
         look: impl FnOnce(&World<'_>) -> T,
     ) -> Result<T, ActionError> {
         let entry = self.tenant(tenant)?;
         let lists = self.lists(tenant);
-        let mut world = World::new(&entry.tenant, &lists);
+        let mut world = World { prometheus, ..World::new(&entry.tenant, &lists) };
         world.hosts = self.host_claims(tenant, entry, plan);
         world.baselines =
             entry.baselines.iter().map(|(service, baseline)| (service.clone(), baseline.into())).collect();

@@ -1,6 +1,7 @@
 //! From what proxies count to what orders are told.
 
 use super::*;
+use graylane_health::{Cumulative, Sample, Why};
 use graylane_order::{Actor, Event, Start};
 use graylane_plan::ReleasePlan;
 use jiff::Timestamp;
@@ -16,7 +17,11 @@ fn actor() -> Actor {
 }
 
 fn order() -> Order {
-    let plan: ReleasePlan = graylane_plan::parse(PLAN).unwrap();
+    order_of(PLAN)
+}
+
+fn order_of(plan: &str) -> Order {
+    let plan: ReleasePlan = graylane_plan::parse(plan).unwrap();
     let start = Start {
         id: 1,
         plan: Arc::new(plan),
@@ -124,4 +129,143 @@ fn clusters_of_others_and_of_no_judged_order_count_nothing() {
     assert_eq!(stage.vitals.finding(1, "loan").unwrap().gray.tally.requests(), 0);
     stage.vitals.tick(&[], Duration::from_secs(60));
     assert!(stage.vitals.finding(1, "loan").is_none());
+}
+
+/// A configuration with Prometheus.
+fn with_prometheus() -> Config {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "prometheus: { url: 'http://prometheus.example' }").unwrap();
+    Config::read(file.path()).unwrap()
+}
+
+/// A service of which Prometheus has a sample every fifteen seconds.
+struct Sampled {
+    vitals: Vitals,
+    order: Arc<Order>,
+    /// Requests of each version, and errors of gray.
+    counted: [u64; 2],
+    sampled: Duration,
+    now: Duration,
+}
+
+impl Sampled {
+    fn new() -> Self {
+        let plan = PLAN.replace("window: 5s", "source: prometheus, window: 60s, latency: {}");
+        let order = Arc::new(order_of(&plan));
+        let (vitals, start) = (Vitals::new(with_prometheus()), Duration::ZERO);
+        let mut stage = Self { vitals, order, counted: [0; 2], sampled: start, now: start };
+        stage.tick();
+        stage
+    }
+
+    fn question(&self) -> Arc<Question> {
+        let [question] = &self.vitals.questions()[..] else { panic!("one service") };
+        Arc::clone(question)
+    }
+
+    /// Tells the last sample, as if it was so old.
+    fn tell(&self, age: Duration) {
+        let [requests, errors] = self.counted;
+        let sample = Sample { at_ms: u64::try_from(self.sampled.as_millis()).unwrap(), age };
+        let told = [("v1", 0), ("v2", errors)].map(|(version, errors)| Told {
+            version: version.to_owned(),
+            instance: "proxy".into(),
+            reading: Reading {
+                completed: Some(requests),
+                errors: Some(errors),
+                times: Times::Total(Cumulative::new([(10.0, requests)], requests)),
+                endpoints: Some(1),
+                sample: Some(sample),
+            },
+        });
+        self.vitals.take_samples(&self.question(), told.into(), Duration::ZERO);
+    }
+
+    /// Counts so many requests and errors, takes a sample, and lets the time until the next one go by, in which it is told three times.
+    /// Gives what the order is told.
+    fn scrape(&mut self, [requests, errors]: [u64; 2]) -> Vec<Health> {
+        self.counted = [self.counted[0] + requests, self.counted[1] + errors];
+        self.sampled = self.now;
+        let mut words = Vec::new();
+        for tick in 0..60 {
+            if tick % 20 == 0 {
+                self.tell(self.now - self.sampled);
+            }
+            words.extend(self.tick());
+        }
+        words
+    }
+
+    fn tick(&mut self) -> Vec<Health> {
+        self.now += TICK;
+        let words = self.vitals.tick(&[Arc::clone(&self.order)], self.now);
+        words.iter().map(|word| word.health).collect()
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.vitals.finding(1, "loan").unwrap().verdict
+    }
+}
+
+#[test]
+fn samples_are_judged_and_those_that_are_old_by_any_clock_are_neither_healthy_nor_a_fault() {
+    let mut stage = Sampled::new();
+    assert_eq!(stage.verdict(), Verdict::Undecided(Why::NoData));
+    assert!((0..6).any(|_| stage.scrape([100, 0]).contains(&Health::Healthy)));
+    let no_answer = |_: &Sampled| {};
+    let the_same_answer = |stage: &Sampled| stage.tell(stage.now - stage.sampled);
+    let a_server_that_stands_still = |stage: &Sampled| stage.tell(Duration::from_millis(1));
+    for answer in [no_answer as fn(&Sampled), the_same_answer, a_server_that_stands_still] {
+        stage.scrape([100, 0]);
+        assert_eq!(stage.verdict(), Verdict::Healthy);
+        // What was sampled last is fifteen seconds old, and it may be forty-five, and a tick because it was told before one.
+        for tick in 1..400 {
+            answer(&stage);
+            let words = stage.tick();
+            assert!(!words.contains(&Health::Faulty));
+            let is_stale = matches!(stage.verdict(), Verdict::Undecided(Why::StaleData { .. }));
+            assert_eq!(is_stale, tick > 121, "{tick}: {}", stage.verdict());
+        }
+        (0..4).for_each(|_| drop(stage.scrape([100, 0])));
+    }
+}
+
+#[test]
+fn a_fault_is_found_in_samples_of_which_each_counts_once() {
+    let mut stage = Sampled::new();
+    (0..6).for_each(|_| drop(stage.scrape([100, 0])));
+    let finding = stage.vitals.finding(1, "loan").unwrap();
+    let counted = [finding.gray.tally.requests(), finding.gray.latency.requests()];
+    assert_eq!((finding.source, counted), (HealthSource::Prometheus, [400, 400]), "in a window of four");
+    let found = (1..=10).find(|_| stage.scrape([100, 50]).contains(&Health::Faulty));
+    assert!(found.is_some_and(|scrapes| (4..=5).contains(&scrapes)), "{found:?} {}", stage.verdict());
+    let seconds = found.unwrap() * 15;
+    assert!(stage.verdict().to_string().contains(&format!("failed in {seconds} s")), "{}", stage.verdict());
+}
+
+#[test]
+fn nobody_counts_but_the_source_that_the_plan_names() {
+    let mut by_prometheus = Sampled::new();
+    let mut by_envoy = Stage::new(order());
+    let report = |completed| ClusterReport {
+        completed: Some(completed),
+        errors: Some(completed),
+        ..ClusterReport::default()
+    };
+    for count in 1..100 {
+        let by_cluster = BTreeMap::from([("loan-v2", report(count * 10)), ("loan-v1", report(count))]);
+        by_prometheus.vitals.take("proxy", &["retail".into()], &by_cluster);
+        by_prometheus.tick();
+        let question = by_prometheus.question();
+        let sample = Some(Sample { at_ms: count, age: TICK });
+        let reading =
+            Reading { completed: Some(count * 10), errors: Some(count * 10), sample, ..Reading::default() };
+        let told = Told { version: "v2".to_owned(), instance: "proxy".into(), reading };
+        by_envoy.vitals.take_samples(&question, vec![told], Duration::ZERO);
+        assert_eq!(by_envoy.quiet(), None);
+    }
+    assert_eq!(by_prometheus.verdict(), Verdict::Undecided(Why::NoData));
+    let finding = by_envoy.vitals.finding(1, "loan").unwrap();
+    assert_eq!((finding.source, finding.gray.tally.requests()), (HealthSource::Envoy, 0));
+    assert!(by_envoy.vitals.questions().is_empty());
 }

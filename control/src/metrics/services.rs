@@ -103,6 +103,7 @@ impl Gauge {
 mod tests {
     use super::*;
     use graylane_health::{Histogram, Verdict, Why};
+    use graylane_plan::HealthSource;
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::{prometheus_text, text};
     use prometheus_client::registry::Registry;
@@ -119,7 +120,7 @@ mod tests {
     fn finding(verdict: Verdict) -> Finding {
         let latency = Histogram::from_cumulative([(10.0, 0), (20.0, 100)], 100);
         let gray = Figures::new(100, 3, latency);
-        Finding { verdict, gray, stable: Figures::default(), endpoints: Some(2) }
+        Finding { verdict, source: HealthSource::Envoy, gray, stable: Figures::default(), endpoints: Some(2) }
     }
 
     fn registry(findings: Findings) -> Registry {

@@ -68,7 +68,7 @@ fn taker(figure: &str, kind: MetricType) -> Option<fn(&mut ClusterReport, &Metri
         (COMPLETED, MetricType::Counter) => Some(|report, metric| report.completed = counted(metric)),
         (ERRORS, MetricType::Counter) => Some(|report, metric| report.errors = counted(metric)),
         (HEALTHY, MetricType::Gauge) => Some(|report, metric| {
-            report.healthy = metric.gauge.as_ref().and_then(|gauge| whole(gauge.value?))
+            report.healthy = metric.gauge.as_ref().and_then(|gauge| whole_count(gauge.value?))
         }),
         (TIME, MetricType::Histogram) => Some(|report, metric| report.latency = latency(metric)),
         _ => None,
@@ -76,7 +76,7 @@ fn taker(figure: &str, kind: MetricType) -> Option<fn(&mut ClusterReport, &Metri
 }
 
 fn counted(metric: &Metric) -> Option<u64> {
-    whole(metric.counter.as_ref()?.value?)
+    whole_count(metric.counter.as_ref()?.value?)
 }
 
 fn latency(metric: &Metric) -> Option<(Vec<(f64, u64)>, u64)> {
@@ -87,8 +87,9 @@ fn latency(metric: &Metric) -> Option<(Vec<(f64, u64)>, u64)> {
     Some((histogram.bucket.iter().filter_map(bound).collect(), histogram.sample_count?))
 }
 
-/// A count travels as a double; one that is no whole number, negative, or too large to be exact is none.
-pub(crate) fn whole(value: f64) -> Option<u64> {
+/// A count, which travels as a double; one that is no whole number, negative, or too large to be exact is none.
+#[must_use]
+pub fn whole_count(value: f64) -> Option<u64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let whole = value.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&value);
     // The check above makes the cast exact.

@@ -34,7 +34,7 @@ mod version;
 mod wire;
 
 pub use canary::CanaryShare;
-pub use clusters::ClusterReport;
+pub use clusters::{ClusterReport, whole_count};
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
 pub use metrics_service::Reports;
 pub use proxies::{Nack, ProxyStatus, Standing};

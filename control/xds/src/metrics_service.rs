@@ -120,7 +120,7 @@ impl Metrics {
 
 /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
 pub(crate) fn read(families: &[MetricFamily]) -> FilterReport {
-    let revision = values(families, REVISION_GAUGE).filter_map(clusters::whole).min();
+    let revision = values(families, REVISION_GAUGE).filter_map(clusters::whole_count).min();
     let rejected_config = values(families, REJECTED_GAUGE).map(|value| value != 0.0).reduce(|a, b| a || b);
     FilterReport { revision, rejected_config }
 }

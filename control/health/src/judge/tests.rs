@@ -212,6 +212,39 @@ fn healthy_releases_are_left_alone() {
     }
 }
 
+/// The same in lumps of fifteen seconds, and a fault after an hour: it is found, and not before it is there.
+#[test]
+fn lumps_of_fifteen_seconds_are_judged_like_ticks() {
+    for seed in 0..8 {
+        let mut rng = Rng::with_seed(seed);
+        let limits = Policy { latency: with_latency().latency, ..with_errors(Some(0.02), Some(0.005)) };
+        let mut court = Court::new(Policy { patience: Duration::from_secs(45), ..limits });
+        let mut draw = |requests: u64, share: f64| {
+            let count =
+                |share: f64, rng: &mut Rng| (0..requests).filter(|_| rng.f64() < share).count() as u64;
+            let (errors, slow) = (count(share, &mut rng), count(0.06, &mut rng));
+            Figures { tally: Tally::new(requests, errors), ..timed(requests - slow, slow) }
+        };
+        let nothing = figures(0, 0);
+        let (mut found, mut healthy) = (None, 0);
+        for tick in 0..16_800_u64 {
+            let share = if tick < 14_400 { 0.004 } else { 0.2 };
+            let requests = 60 * (2 + (tick / 500) % 9);
+            let verdict = match tick % 60 {
+                // Samples are never told quite on time.
+                at if at == tick / 60 % 7 => court.tick(&draw(requests, share), &draw(4 * requests, 0.004)),
+                _ => court.tick(&nothing, &nothing),
+            };
+            if matches!(verdict, Verdict::Unhealthy(_)) {
+                found = found.or(Some(tick));
+            }
+            healthy += u64::from(verdict == Verdict::Healthy);
+        }
+        assert!(found.is_some_and(|tick| (14_580..=14_820).contains(&tick)), "seed {seed}: {found:?}");
+        assert!(healthy > 7_200, "seed {seed}: more than half of the hour, {healthy}");
+    }
+}
+
 proptest! {
     /// Whatever is observed: an answer in one line; and a fault stays.
     #[test]

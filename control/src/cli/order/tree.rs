@@ -94,10 +94,10 @@ fn service(order: &OrderView, service: &ServiceView) -> Branch {
     };
     let line = format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}");
     let found = judged.iter().flat_map(|judged| {
-        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints } = judged;
+        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints, source } = judged;
         let endpoints = endpoints.map(|count| format!(", {count} endpoints")).unwrap_or_default();
         [
-            format!("found {verdict}: {reason}"),
+            format!("found {verdict} by {source}: {reason}"),
             format!("gray {gray}: {}{endpoints}", did(gray_did)),
             format!("stable {stable}: {}", did(stable_did)),
         ]

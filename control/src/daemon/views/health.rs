@@ -19,6 +19,9 @@ pub struct JudgedView {
     pub stable: FiguresView,
     /// Endpoints of the gray version that may be sent requests, as more than half of the proxies see it.
     pub endpoints: Option<u64>,
+    /// Who counted: `envoy` is the proxies themselves, by Envoy's metrics service, and `prometheus` is who scrapes them.
+    #[serde(default)]
+    pub source: String,
 }
 
 /// What a version did in the window that the plan gives, as its proxies counted.
@@ -40,9 +43,10 @@ pub struct FiguresView {
 impl From<Finding> for JudgedView {
     fn from(finding: Finding) -> Self {
         let word = finding.word();
-        let Finding { verdict, gray, stable, endpoints } = finding;
+        let Finding { verdict, source, gray, stable, endpoints } = finding;
+        let source = source.word().to_owned();
         let (gray, stable) = (FiguresView::from(gray), FiguresView::from(stable));
-        Self { verdict: word.to_owned(), reason: verdict.to_string(), gray, stable, endpoints }
+        Self { verdict: word.to_owned(), reason: verdict.to_string(), gray, stable, endpoints, source }
     }
 }
 
