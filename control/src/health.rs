@@ -97,13 +97,13 @@ struct Judged {
 }
 
 /// What an order is to be told of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Word {
     pub(crate) order: u64,
     pub(crate) service: String,
     pub(crate) health: Health,
-    /// Why, in a sentence with its figures.
-    pub(crate) figures: String,
+    /// Why.
+    pub(crate) finding: Finding,
 }
 
 /// What is known of a service now.
@@ -115,6 +115,8 @@ pub(crate) struct Finding {
     pub(crate) gray: Figures,
     pub(crate) stable: Figures,
     pub(crate) endpoints: Option<u64>,
+    /// How far back the figures of both go.
+    pub(crate) window: Duration,
 }
 
 // === impl Vitals ===
@@ -159,7 +161,7 @@ impl Vitals {
                     order: order.id,
                     service: service.name.clone(),
                     health,
-                    figures: judged.verdict.to_string(),
+                    finding: judged.finding(),
                 };
                 words.extend(judged.news(standing).map(word));
             }
@@ -179,11 +181,7 @@ impl Vitals {
 
     /// What is known of a service of an order, if it is judged.
     pub(crate) fn finding(&self, order: u64, service: &str) -> Option<Finding> {
-        let inner = self.inner();
-        let Judged { judge, source, verdict, endpoints, .. } =
-            inner.judged.get(&(order, service.to_owned()))?;
-        let (gray, stable) = judge.seen();
-        Some(Finding { verdict: verdict.clone(), source: *source, gray, stable, endpoints: *endpoints })
+        self.inner().judged.get(&(order, service.to_owned())).map(Judged::finding)
     }
 
     /// What Prometheus is to be asked now.
@@ -402,6 +400,13 @@ impl Judged {
         self.verdict = self.judge.tick(&observed);
         let is_undecided = matches!(self.verdict, Verdict::Undecided(_));
         self.undecided = if is_undecided { self.undecided.saturating_add(1) } else { 0 };
+    }
+
+    fn finding(&self) -> Finding {
+        let (gray, stable) = self.judge.seen();
+        let Self { source, endpoints, .. } = *self;
+        let (verdict, window) = (self.verdict.clone(), self.judge.length());
+        Finding { verdict, source, gray, stable, endpoints, window }
     }
 
     /// Whether somebody said something else of what was found faulty: then it is looked at anew.

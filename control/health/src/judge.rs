@@ -92,6 +92,12 @@ impl Judge {
         }
     }
 
+    /// How far back the window goes: as far as the policy says, or to the first tick.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.window.length()
+    }
+
     /// What gray and stable did in the window.
     #[must_use]
     pub fn seen(&self) -> (Figures, Figures) {

@@ -201,7 +201,7 @@ pub(crate) async fn health(
     action: Action<Body<Judgement>>,
 ) -> Acted {
     act(daemon, id, action, |Body(Judgement { service, health, figures, reason })| {
-        (OrderAction::Health { service, health, figures }, reason)
+        (OrderAction::Health { service, health, figures, judged: None }, reason)
     })
     .await
 }

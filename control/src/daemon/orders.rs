@@ -3,7 +3,9 @@
 use crate::daemon::compile::as_it_holds;
 use crate::daemon::plans::check_version;
 use crate::daemon::state::{State, StoredPlan};
-use crate::daemon::{ActionError, Daemon, Done, OrderFilter, OrderSummary, OrderView, Terms, of_tenant};
+use crate::daemon::{
+    ActionError, Daemon, Done, JudgedView, OrderFilter, OrderSummary, OrderView, Terms, of_tenant,
+};
 use graylane_order::{Actor, Approve, Event, Health, Order, Phase, Start};
 use graylane_plan::{Scope, StageSpec, World, check_scope, parse_scope, snapshot};
 use serde::Deserialize;
@@ -68,6 +70,8 @@ pub enum OrderAction {
         health: Health,
         /// The figures that say so, for people.
         figures: String,
+        /// What was counted, where that is what says so.
+        judged: Option<Box<JudgedView>>,
     },
 }
 
@@ -149,7 +153,8 @@ impl Daemon {
                 }
                 OrderAction::Advance => Event::Advance { actor, sight: sight() },
                 OrderAction::Finish => Event::Finish { actor, seen: sight().seen },
-                OrderAction::Health { service, health, figures } => {
+                OrderAction::Health { service, health, figures, judged } => {
+                    draft.judged = judged;
                     Event::Health { actor, service, health, figures }
                 }
                 OrderAction::Pause => Event::Pause { actor },

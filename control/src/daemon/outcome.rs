@@ -37,6 +37,9 @@ impl Draft<'_> {
         if let Some(fields) = shown_after.as_object_mut() {
             fields.insert("what".to_owned(), shown(&what));
             fields.insert("events".to_owned(), shown(&OrderEvent::between(before, &order)));
+            if let Some(judged) = self.judged.take() {
+                fields.insert("judged".to_owned(), shown(&judged));
+            }
         }
         self.record(Deed {
             actor: news.first().map_or_else(Actor::daemon, |first| first.actor.clone()),

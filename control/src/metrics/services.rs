@@ -107,6 +107,7 @@ mod tests {
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::{prometheus_text, text};
     use prometheus_client::registry::Registry;
+    use std::time::Duration;
 
     #[derive(Debug)]
     struct Found(Findings);
@@ -120,7 +121,15 @@ mod tests {
     fn finding(verdict: Verdict) -> Finding {
         let latency = Histogram::from_cumulative([(10.0, 0), (20.0, 100)], 100);
         let gray = Figures::new(100, 3, latency);
-        Finding { verdict, source: HealthSource::Envoy, gray, stable: Figures::default(), endpoints: Some(2) }
+        let (stable, endpoints) = (Figures::default(), Some(2));
+        Finding {
+            verdict,
+            gray,
+            stable,
+            endpoints,
+            window: Duration::from_secs(60),
+            source: HealthSource::Envoy,
+        }
     }
 
     fn registry(findings: Findings) -> Registry {

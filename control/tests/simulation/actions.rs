@@ -351,7 +351,7 @@ impl What {
                 OrderAction::Approve { stage, role: role.map(str::to_owned), hash }
             }
             Self::Health { service, health } => {
-                OrderAction::Health { service, health, figures: "5 of 100 fail".to_owned() }
+                OrderAction::Health { service, health, figures: "5 of 100 fail".to_owned(), judged: None }
             }
             Self::Advance => OrderAction::Advance,
             Self::Adjust(scope) => OrderAction::Adjust { scope: scope.to_json().to_string() },

@@ -94,7 +94,8 @@ fn service(order: &OrderView, service: &ServiceView) -> Branch {
     };
     let line = format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}");
     let found = judged.iter().flat_map(|judged| {
-        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints, source } = judged;
+        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints, source, .. } =
+            judged;
         let endpoints = endpoints.map(|count| format!(", {count} endpoints")).unwrap_or_default();
         [
             format!("found {verdict} by {source}: {reason}"),

@@ -3,9 +3,9 @@
 use super::{AUDIT_HEAD, Known, State, TenantState};
 use crate::audit::{Deed, shown};
 use crate::config::Laggards;
-use crate::daemon::ActionError;
 use crate::daemon::once::{Answers, Kept};
 use crate::daemon::tenant_record::TenantRecord;
+use crate::daemon::{ActionError, JudgedView};
 use crate::fleet::Fleet;
 use graylane_order::Actor;
 use graylane_plan::Tenant;
@@ -37,6 +37,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) has_new_rules: bool,
     /// Whether this is for going back: it may use the room that the store keeps for that.
     pub(crate) is_rescue: bool,
+    /// What was counted of a service, where the change follows from that.
+    pub(crate) judged: Option<Box<JudgedView>>,
 }
 
 /// What a draft changed.
@@ -65,7 +67,17 @@ impl<'a> Draft<'a> {
     pub(crate) fn new(known: &'a Known, proxies: Proxies<'a>, now: Timestamp) -> Self {
         let state = known.state.clone();
         let txn = Transaction::default();
-        Self { state, proxies, now, known, txn, kept: None, has_new_rules: false, is_rescue: false }
+        Self {
+            state,
+            proxies,
+            now,
+            known,
+            txn,
+            kept: None,
+            has_new_rules: false,
+            is_rescue: false,
+            judged: None,
+        }
     }
 
     /// The version of a value before this change.

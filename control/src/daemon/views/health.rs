@@ -19,6 +19,9 @@ pub struct JudgedView {
     pub stable: FiguresView,
     /// Endpoints of the gray version that may be sent requests, as more than half of the proxies see it.
     pub endpoints: Option<u64>,
+    /// How many seconds the figures of both are of: the window that the plan gives, or less right after the beginning.
+    #[serde(default)]
+    pub window_seconds: f64,
     /// Who counted: `envoy` is the proxies themselves, by Envoy's metrics service, and `prometheus` is who scrapes them.
     #[serde(default)]
     pub source: String,
@@ -43,10 +46,16 @@ pub struct FiguresView {
 impl From<Finding> for JudgedView {
     fn from(finding: Finding) -> Self {
         let word = finding.word();
-        let Finding { verdict, source, gray, stable, endpoints } = finding;
-        let source = source.word().to_owned();
-        let (gray, stable) = (FiguresView::from(gray), FiguresView::from(stable));
-        Self { verdict: word.to_owned(), reason: verdict.to_string(), gray, stable, endpoints, source }
+        let Finding { verdict, gray, stable, endpoints, window, source } = finding;
+        Self {
+            verdict: word.to_owned(),
+            reason: verdict.to_string(),
+            gray: gray.into(),
+            stable: stable.into(),
+            endpoints,
+            window_seconds: window.as_secs_f64(),
+            source: source.word().to_owned(),
+        }
     }
 }
 
@@ -57,8 +66,13 @@ impl From<Figures> for FiguresView {
         Self {
             requests: tally.requests(),
             errors: tally.errors(),
-            p50_ms: latency.percentile(50.0),
-            p99_ms: latency.percentile(99.0),
+            p50_ms: latency.percentile(50.0).map(rounded),
+            p99_ms: latency.percentile(99.0).map(rounded),
         }
     }
+}
+
+/// Milliseconds with two decimals: more would be guessed, and what is written into the audit log has to read back as it was written.
+fn rounded(ms: f64) -> f64 {
+    (ms * 100.0).round() / 100.0
 }

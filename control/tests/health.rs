@@ -1,0 +1,41 @@
+//! Judged services, from what proxies count to what people are told: the real program, and proxies as far as it sees them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod daemon;
+mod reporting;
+
+use reporting::Bank;
+use serde_json::json;
+
+/// What a proxy counts in a tenth of a second: requests and errors of gray, then of stable.
+const WELL: [u64; 4] = [5, 0, 20, 0];
+const FAILING: [u64; 4] = [5, 5, 20, 0];
+
+#[test]
+fn the_audit_log_has_the_figures_the_window_and_the_source_of_each_verdict() {
+    let bank = Bank::start();
+    let mut proxies = [bank.connect("a", "retail"), bank.connect("b", "retail")];
+    bank.until(&mut proxies, WELL, |order| order["services"][0]["health"] == "Healthy");
+    let order = bank.until(&mut proxies, FAILING, |order| order["phase"] != "Running");
+    assert_eq!(order["phase"], "RollingBack", "{order}");
+    let records = bank.daemon.json(&["audit", "list"], "");
+    let told: Vec<_> =
+        records.as_array().unwrap().iter().filter(|record| record["action"] == "order.health").collect();
+    let verdicts: Vec<_> = told.iter().map(|record| &record["after"]["judged"]["verdict"]).collect();
+    assert_eq!(verdicts, ["healthy", "unhealthy"]);
+    let judged = &told[1]["after"]["judged"];
+    assert_eq!((&told[1]["actor"], &judged["source"]), (&json!("graylane"), &json!("envoy")));
+    let [window, gray, stable] = [&judged["windowSeconds"], &judged["gray"], &judged["stable"]];
+    assert!(window.as_f64().is_some_and(|seconds| (1.0..=5.0).contains(&seconds)), "{judged}");
+    assert!(
+        gray["errors"].as_u64() > Some(0) && gray["requests"].as_u64() >= gray["errors"].as_u64(),
+        "{judged}"
+    );
+    assert!(stable["requests"].as_u64() > gray["requests"].as_u64() && stable["errors"] == 0, "{judged}");
+    for times in ["p50Ms", "p99Ms"] {
+        assert!(gray[times].as_f64().is_some_and(|ms| (1.0..=25.0).contains(&ms)), "{judged}");
+    }
+    assert!(judged["reason"].as_str().is_some_and(|why| why.contains("gray requests failed")), "{judged}");
+    assert_eq!(bank.daemon.json(&["audit", "verify"], "")["records"], records.as_array().unwrap().len());
+}
