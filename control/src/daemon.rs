@@ -35,8 +35,8 @@ pub use proxies::ProxyFilter;
 pub use views::{
     ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FiguresView, FreezeView,
     JudgedView, ListView, NackView, NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary,
-    PlanView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, ServiceView,
-    StageSummary, StageView, StepView, WaitsView, WindowView,
+    PlanView, PointView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, SeriesView,
+    ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
 };
 
 use crate::audit::Record;

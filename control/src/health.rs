@@ -16,7 +16,7 @@ use graylane_health::limits::{PATIENCE, STALE};
 use graylane_health::template::{Clusters, Match, Target};
 use graylane_health::{
     EndpointLimit, ErrorLimits, Figures, Freshness, Histogram, Judge, LatencyLimit, Meter, Observed, Policy,
-    Reading, TICK, Times, Verdict,
+    Reading, Series, TICK, Times, Verdict,
 };
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
@@ -117,6 +117,7 @@ pub(crate) struct Finding {
     pub(crate) endpoints: Option<u64>,
     /// How far back the figures of both go.
     pub(crate) window: Duration,
+    pub(crate) series: Series,
 }
 
 // === impl Vitals ===
@@ -404,9 +405,15 @@ impl Judged {
 
     fn finding(&self) -> Finding {
         let (gray, stable) = self.judge.seen();
-        let Self { source, endpoints, .. } = *self;
-        let (verdict, window) = (self.verdict.clone(), self.judge.length());
-        Finding { verdict, source, gray, stable, endpoints, window }
+        Finding {
+            verdict: self.verdict.clone(),
+            gray,
+            stable,
+            endpoints: self.endpoints,
+            window: self.judge.length(),
+            series: self.judge.series(),
+            source: self.source,
+        }
     }
 
     /// Whether somebody said something else of what was found faulty: then it is looked at anew.

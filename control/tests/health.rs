@@ -5,12 +5,14 @@
 mod daemon;
 mod reporting;
 
+use daemon::{read_until, run_to, terminal};
 use reporting::Bank;
 use serde_json::json;
 
 /// What a proxy counts in a tenth of a second: requests and errors of gray, then of stable.
 const WELL: [u64; 4] = [5, 0, 20, 0];
 const FAILING: [u64; 4] = [5, 5, 20, 0];
+const ALIKE: [u64; 4] = [5, 2, 20, 8];
 
 #[test]
 fn the_audit_log_has_the_figures_the_window_and_the_source_of_each_verdict() {
@@ -38,4 +40,31 @@ fn the_audit_log_has_the_figures_the_window_and_the_source_of_each_verdict() {
     }
     assert!(judged["reason"].as_str().is_some_and(|why| why.contains("gray requests failed")), "{judged}");
     assert_eq!(bank.daemon.json(&["audit", "verify"], "")["records"], records.as_array().unwrap().len());
+}
+
+#[test]
+fn a_terminal_shows_how_many_failed_over_time_and_a_pipe_gets_none_of_it() {
+    let bank = Bank::start();
+    let mut proxies = [bank.connect("a", "retail")];
+    bank.until(&mut proxies, WELL, |order| order["services"][0]["health"] == "Healthy");
+    let order = bank.until(&mut proxies, ALIKE, |order| {
+        let judged = &order["services"][0]["judged"];
+        judged["reason"].as_str().is_some_and(|why| why.contains("rolling back would not help"))
+    });
+    let series = &order["services"][0]["judged"]["series"];
+    let points = series["gray"].as_array().unwrap();
+    assert!(points.len() <= 30 && points[0]["errors"] == 0, "{series}");
+    assert!(points.iter().any(|point| point["errors"].as_u64() > Some(0)), "{series}");
+    assert_eq!(points.len(), series["stable"].as_array().unwrap().len());
+
+    let (mut shown, screen) = terminal();
+    run_to(screen.into(), &["--server", &bank.daemon.server, "order", "get", "1"], "");
+    let tree = read_until(&mut shown, &mut Vec::new(), "revision ");
+    let charts: Vec<&str> = tree.lines().filter(|line| line.contains('█')).collect();
+    assert!(
+        charts.len() == 2 && charts[0].contains('▁') && charts[0].contains("failed, up to 40.0 %"),
+        "{tree}"
+    );
+    let piped = String::from_utf8(bank.daemon.cli(&["order", "get", "1"], "").stdout).unwrap();
+    assert!(piped.contains("gray v2: ") && !piped.contains('█'), "{piped}");
 }

@@ -8,7 +8,7 @@ use crate::limits::TICK;
 use crate::policy::{LatencyLimit, Policy};
 use crate::sequential::{Detector, Evidence, Limit};
 use crate::verdict::{Fault, Verdict, Why};
-use crate::window::{Side, Window};
+use crate::window::{Series, Side, Window};
 
 /// Judges the gray version of one service in one release order.
 #[derive(Clone, Debug)]
@@ -103,6 +103,12 @@ impl Judge {
     pub fn seen(&self) -> (Figures, Figures) {
         let of = |side| Figures { tally: self.window.tally(side), latency: self.window.latency(side) };
         (of(Side::Gray), of(Side::Stable))
+    }
+
+    /// The same, part by part of the window.
+    #[must_use]
+    pub fn series(&self) -> Series {
+        self.window.series()
     }
 
     fn observe(&mut self, observed: &Observed<'_>) {

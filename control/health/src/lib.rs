@@ -21,3 +21,4 @@ pub use limits::TICK;
 pub use meter::{Meter, Reading, Sample, Times};
 pub use policy::{EndpointLimit, ErrorLimits, LatencyLimit, Policy};
 pub use verdict::{Fault, Verdict, Why};
+pub use window::Series;

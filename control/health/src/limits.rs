@@ -8,6 +8,9 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// Slots of the sliding window: a minute of ticks. A longer window has slots of several ticks, not more of them.
 pub const MAX_SLOTS: usize = 240;
 
+/// Points of a series that people are shown: two seconds each in a minute, and no more than fit on a line of a terminal.
+pub const MAX_POINTS: usize = 30;
+
 /// Buckets of one histogram. Proxies have about 20; merging others with other bounds keeps both, up to here.
 pub const MAX_BUCKETS: usize = 128;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::figures::{Figures, Tally};
 use crate::histogram::Histogram;
-use crate::limits::{MAX_SLOTS, TICK, ticks};
+use crate::limits::{MAX_POINTS, MAX_SLOTS, TICK, ticks};
 
 /// What gray and stable did in the last ticks.
 ///
@@ -25,6 +25,17 @@ pub(crate) struct Window {
 struct Slot {
     gray: Figures,
     stable: Figures,
+}
+
+/// What gray and stable did, part by part of a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Series {
+    /// How much time a point is of. The oldest and the youngest may be of less.
+    pub point: Duration,
+    /// Requests and errors of gray, oldest first; at most [`MAX_POINTS`].
+    pub gray: Vec<Tally>,
+    /// Those of stable, of the same time.
+    pub stable: Vec<Tally>,
 }
 
 /// One of the two versions that a window has.
@@ -81,6 +92,21 @@ impl Window {
         })
     }
 
+    /// What both versions did in each of as many parts of the window as people are shown.
+    pub(crate) fn series(&self) -> Series {
+        let slots_per_point = self.slots_max.div_ceil(MAX_POINTS);
+        let points = |side| {
+            let tallies: Vec<Tally> = self.figures(side).map(|figures| figures.tally).collect();
+            let sum = |slots: &[Tally]| slots.iter().copied().fold(Tally::default(), Tally::plus);
+            // From the youngest on: what is too old for a whole point is the first to go.
+            let mut points: Vec<Tally> = tallies.rchunks(slots_per_point).map(sum).collect();
+            points.reverse();
+            points
+        };
+        let ticks = u32::try_from(slots_per_point * self.ticks_per_slot).unwrap_or(u32::MAX);
+        Series { point: TICK.saturating_mul(ticks), gray: points(Side::Gray), stable: points(Side::Stable) }
+    }
+
     fn figures(&self, side: Side) -> impl Iterator<Item = &Figures> {
         self.slots.iter().map(move |slot| match side {
             Side::Gray => &slot.gray,
@@ -110,6 +136,16 @@ mod tests {
         assert_eq!((window.tally(Side::Gray).requests(), window.length()), (2, TICK), "one tick at least");
     }
 
+    #[test]
+    fn a_series_is_oldest_first_and_its_points_are_of_the_same_time() {
+        let mut window = Window::new(TICK * 90);
+        (0..90).for_each(|tick| window.push(&figures(tick, 0), &figures(1, u64::from(tick > 86))));
+        let series = window.series();
+        assert_eq!((series.point, series.gray.len()), (TICK * 3, MAX_POINTS));
+        assert_eq!((series.gray[0], series.gray[29]), (Tally::new(1 + 2, 0), Tally::new(87 + 88 + 89, 0)));
+        assert_eq!((series.stable[28], series.stable[29]), (Tally::new(3, 0), Tally::new(3, 3)));
+    }
+
     proptest! {
         /// Against all ticks in a list: the last of them, as many as fit, less a part of a slot in a long window.
         #[test]
@@ -130,6 +166,13 @@ mod tests {
             ticks[ticks.len() - kept..].iter().for_each(|(n, errors)| naive.merge(&figures(*n, *errors)));
             prop_assert_eq!(window.tally(Side::Gray), naive.tally);
             prop_assert_eq!(window.latency(Side::Gray), naive.latency);
+            let series = window.series();
+            prop_assert!(series.gray.len() <= MAX_POINTS && series.gray.len() == series.stable.len());
+            let covered = series.point * series.gray.len() as u32;
+            prop_assert!(covered >= window.length() && covered < window.length() + 2 * series.point);
+            for (points, side) in [(series.gray, Side::Gray), (series.stable, Side::Stable)] {
+                prop_assert_eq!(points.into_iter().fold(Tally::default(), Tally::plus), window.tally(side));
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `graylane order`.
 
+mod sparkline;
 mod tree;
 mod watch;
 
@@ -174,7 +175,7 @@ impl OrderCommand {
             Self::List(filter) => list(session, &filter.path(), filter.limit),
             Self::Get { id, watch: false } => {
                 let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
-                session.show(&order, tree)
+                show(session, &order)
             }
             Self::Get { id, watch: true } => watch::watch(session, id),
             Self::Approve { target, stage, role, content, action } => {
@@ -253,8 +254,13 @@ impl Action {
                 )));
             }
         }
-        session.show(&order, tree)
+        show(session, &order)
     }
+}
+
+/// Shows an order, with charts where there is a terminal for them.
+fn show(session: &Session, order: &OrderView) -> Result<(), CliError> {
+    session.show(order, |order| tree(order, session.is_on_terminal()))
 }
 
 /// Whether all that an action brings about is done: in a serial batch the services follow one by one.

@@ -3,6 +3,7 @@
 use crate::cli::problem::Problem;
 use crate::cli::{CliError, Output, Session};
 use comfy_table::{ContentArrangement, Table, presets};
+use console::Term;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write as _;
@@ -28,6 +29,11 @@ impl Session {
     /// Whether people read the output.
     pub(crate) fn is_text(&self) -> bool {
         self.output == Output::Text
+    }
+
+    /// Whether they read it on a terminal.
+    pub(crate) fn is_on_terminal(&self) -> bool {
+        self.is_text() && Term::stdout().is_term()
     }
 }
 

@@ -15,8 +15,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// The terminal, when people read the output there.
     pub(crate) fn of(session: &Session) -> Option<Self> {
-        let terminal = Some(Term::stdout()).filter(|terminal| session.is_text() && terminal.is_term());
-        terminal.map(|terminal| Self { terminal, text: String::new() })
+        session.is_on_terminal().then(|| Self { terminal: Term::stdout(), text: String::new() })
     }
 
     /// Shows the text in the place of the one before, if it is another.

@@ -46,8 +46,10 @@ impl Daemon {
     /// Tells an order. What it does not take now it is told again at the next tick.
     fn tell(&self, word: &Word) {
         let Word { order, service, health, finding } = word.clone();
-        let (figures, judged) = (finding.verdict.to_string(), Some(Box::new(finding.into())));
-        let action = OrderAction::Health { service, health, figures, judged };
+        let figures = finding.verdict.to_string();
+        // The audit log keeps sums for years, and no chart.
+        let judged = JudgedView { series: None, ..finding.into() };
+        let action = OrderAction::Health { service, health, figures, judged: Some(Box::new(judged)) };
         match self.act(order, action, Actor::daemon(), Terms::default()) {
             Ok(_) => self.vitals.told(word),
             Err(error) => {

@@ -102,7 +102,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graylane_health::{Histogram, Verdict, Why};
+    use graylane_health::{Histogram, Series, Verdict, Why};
     use graylane_plan::HealthSource;
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::{prometheus_text, text};
@@ -121,13 +121,13 @@ mod tests {
     fn finding(verdict: Verdict) -> Finding {
         let latency = Histogram::from_cumulative([(10.0, 0), (20.0, 100)], 100);
         let gray = Figures::new(100, 3, latency);
-        let (stable, endpoints) = (Figures::default(), Some(2));
         Finding {
             verdict,
             gray,
-            stable,
-            endpoints,
+            stable: Figures::default(),
+            endpoints: Some(2),
             window: Duration::from_secs(60),
+            series: Series::default(),
             source: HealthSource::Envoy,
         }
     }

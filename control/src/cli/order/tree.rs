@@ -1,8 +1,10 @@
 //! An order as a tree, for people.
 
+use super::sparkline::sparkline;
 use crate::cli::output::plain;
 use crate::daemon::{
-    ApprovedView, FiguresView, JudgedView, NextStageView, OrderView, ServiceView, WindowView,
+    ApprovedView, FiguresView, JudgedView, NextStageView, OrderView, PointView, SeriesView, ServiceView,
+    WindowView,
 };
 use graylane_order::{Health, Phase};
 
@@ -15,8 +17,8 @@ struct Branch {
     below: Vec<Branch>,
 }
 
-/// The order as a tree.
-pub(super) fn tree(order: &OrderView) -> String {
+/// The order as a tree, with or without charts.
+pub(super) fn tree(order: &OrderView, has_charts: bool) -> String {
     let OrderView { id, tenant, plan, phase, phase_since, version, .. } = order;
     let root = format!(
         "order {id} of plan {plan}, tenant {tenant}: {phase} since {phase_since} (version {version})"
@@ -30,7 +32,7 @@ pub(super) fn tree(order: &OrderView) -> String {
         below.push(Branch::leaf(format!("line stopped by {} since {}{reason}", freeze.by, freeze.since)));
     }
     below.push(Branch::leaf(format!("stages: {}", stages(order))));
-    below.push(stage(order));
+    below.push(stage(order, has_charts));
     below.extend(order.next_stage.as_ref().filter(|next| next.has_gate()).map(|next| gate(order, next)));
     let seen = &order.convergence;
     below.push(Branch::leaf(format!(
@@ -70,17 +72,17 @@ fn stages(order: &OrderView) -> String {
     stages.collect::<Vec<_>>().join("  ")
 }
 
-fn stage(order: &OrderView) -> Branch {
+fn stage(order: &OrderView, has_charts: bool) -> Branch {
     let stage = &order.stage;
     let hold = match stage.hold_left_seconds {
         0 => String::new(),
         seconds => format!(", to be held for {seconds} s more"),
     };
     let line = format!("stage {} ({} of {}) since {}{hold}", stage.name, stage.number, stage.of, stage.since);
-    Branch { line, below: order.services.iter().map(|found| service(order, found)).collect() }
+    Branch { line, below: order.services.iter().map(|found| service(order, found, has_charts)).collect() }
 }
 
-fn service(order: &OrderView, service: &ServiceView) -> Branch {
+fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch {
     let ServiceView { name, stable, gray, stage, rolled_back, health, judged, converged, total } = service;
     let state = match (rolled_back, order.phase, stage) {
         (true, ..) => "rolled back".to_owned(),
@@ -94,16 +96,36 @@ fn service(order: &OrderView, service: &ServiceView) -> Branch {
     };
     let line = format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}");
     let found = judged.iter().flat_map(|judged| {
-        let JudgedView { verdict, reason, gray: gray_did, stable: stable_did, endpoints, source, .. } =
-            judged;
+        let JudgedView {
+            verdict, reason, gray: gray_did, stable: stable_did, endpoints, series, source, ..
+        } = judged;
         let endpoints = endpoints.map(|count| format!(", {count} endpoints")).unwrap_or_default();
+        let [gray_chart, stable_chart] =
+            series.as_ref().filter(|_| has_charts).map(charts).unwrap_or_default();
+        let chart = |chart: Option<String>| chart.into_iter().map(Branch::leaf).collect();
         [
-            format!("found {verdict} by {source}: {reason}"),
-            format!("gray {gray}: {}{endpoints}", did(gray_did)),
-            format!("stable {stable}: {}", did(stable_did)),
+            Branch::leaf(format!("found {verdict} by {source}: {reason}")),
+            Branch {
+                below: chart(gray_chart),
+                ..Branch::leaf(format!("gray {gray}: {}{endpoints}", did(gray_did)))
+            },
+            Branch {
+                below: chart(stable_chart),
+                ..Branch::leaf(format!("stable {stable}: {}", did(stable_did)))
+            },
         ]
     });
-    Branch { below: found.map(Branch::leaf).collect(), ..Branch::leaf(line) }
+    Branch { below: found.collect(), ..Branch::leaf(line) }
+}
+
+/// Which share of the requests failed over the window, of gray and of stable, both on one scale.
+fn charts(SeriesView { point_seconds, gray, stable }: &SeriesView) -> [Option<String>; 2] {
+    let largest = gray.iter().chain(stable).filter_map(|point| point.share()).fold(0.0, f64::max);
+    [gray, stable].map(|points| {
+        let line = sparkline(points.iter().copied().map(PointView::share), largest);
+        let what = format!("failed, up to {:.1} % in {point_seconds} s", largest * 100.0);
+        (!line.trim().is_empty()).then(|| format!("{line} {what}"))
+    })
 }
 
 /// What a version did in the window.

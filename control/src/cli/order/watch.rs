@@ -16,7 +16,7 @@ pub(super) fn watch(session: &Session, id: u64) -> Result<(), CliError> {
     loop {
         let order: OrderView = session.client.get(&format!("/orders/{id}"))?;
         match &mut screen {
-            Some(screen) => screen.show(&tree(&order))?,
+            Some(screen) => screen.show(&tree(&order, true))?,
             None => state = follow(session, &order, state)?,
         }
         if matches!(order.phase, Phase::RolledBack | Phase::Finished) {
@@ -33,7 +33,7 @@ fn follow(session: &Session, order: &OrderView, last: String) -> Result<String, 
     let state = serde_json::to_string(&(order.version, order.convergence, waits)).unwrap_or_default();
     if state != last {
         let text = match session.is_text() {
-            true => format!("{}\n", tree(order)),
+            true => format!("{}\n", tree(order, false)),
             false => serde_json::to_string(order).unwrap_or_default(),
         };
         print(&text)?;

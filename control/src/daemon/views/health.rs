@@ -1,7 +1,7 @@
 //! What the API shows of how gray versions do.
 
 use crate::health::Finding;
-use graylane_health::Figures;
+use graylane_health::{Figures, Series, Tally};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,6 +25,30 @@ pub struct JudgedView {
     /// Who counted: `envoy` is the proxies themselves, by Envoy's metrics service, and `prometheus` is who scrapes them.
     #[serde(default)]
     pub source: String,
+    /// The same requests and errors, part by part of the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesView>,
+}
+
+/// What both versions did, part by part of the window: at most 30 points each, oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeriesView {
+    /// How many seconds a point is of; the oldest and the youngest may be of less.
+    pub point_seconds: f64,
+    /// What the gray version did.
+    pub gray: Vec<PointView>,
+    /// What the stable version did in the same time.
+    pub stable: Vec<PointView>,
+}
+
+/// What a version did in a part of the window.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PointView {
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed.
+    pub errors: u64,
 }
 
 /// What a version did in the window that the plan gives, as its proxies counted.
@@ -46,7 +70,7 @@ pub struct FiguresView {
 impl From<Finding> for JudgedView {
     fn from(finding: Finding) -> Self {
         let word = finding.word();
-        let Finding { verdict, gray, stable, endpoints, window, source } = finding;
+        let Finding { verdict, gray, stable, endpoints, window, series, source } = finding;
         Self {
             verdict: word.to_owned(),
             reason: verdict.to_string(),
@@ -55,7 +79,33 @@ impl From<Finding> for JudgedView {
             endpoints,
             window_seconds: window.as_secs_f64(),
             source: source.word().to_owned(),
+            series: Some(series.into()),
         }
+    }
+}
+
+// === impl SeriesView ===
+
+impl From<Series> for SeriesView {
+    fn from(Series { point, gray, stable }: Series) -> Self {
+        let points = |tallies: Vec<Tally>| tallies.into_iter().map(PointView::from).collect();
+        Self { point_seconds: point.as_secs_f64(), gray: points(gray), stable: points(stable) }
+    }
+}
+
+// === impl PointView ===
+
+impl PointView {
+    /// The share of the requests that failed, from 0 to 1; none when there were no requests.
+    #[must_use]
+    pub fn share(self) -> Option<f64> {
+        Tally::new(self.requests, self.errors).share()
+    }
+}
+
+impl From<Tally> for PointView {
+    fn from(tally: Tally) -> Self {
+        Self { requests: tally.requests(), errors: tally.errors() }
     }
 }
 
