@@ -27,6 +27,11 @@ use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// The least time between two rings of the bell for those who watch: a version that has just enough requests is healthy in one tick and
+/// undecided in the next.
+const LEAST_BETWEEN_RINGS: Duration = Duration::from_secs(1);
 
 /// What is counted of the versions of all judged services, and who judges them.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub struct Vitals {
     faults: Counter,
     /// How Prometheus answered.
     queries: QueryCounts,
+    /// The bell for those who watch: it counts how often something else was found.
+    bell: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +51,10 @@ struct Inner {
     /// By who counts, and by tenant. Nobody else's figures get there.
     wards: BTreeMap<HealthSource, BTreeMap<String, Ward>>,
     judged: BTreeMap<(u64, String), Judged>,
+    /// Whether something else was found since the bell rang.
+    is_news: bool,
+    /// When it rang last.
+    rung: Option<Duration>,
 }
 
 /// The versions of a tenant's services that are judged by what one source counts.
@@ -127,7 +138,12 @@ impl Vitals {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let (inner, faults, queries) = Default::default();
-        Self { config, inner, faults, queries }
+        Self { config, inner, faults, queries, bell: watch::Sender::new(0) }
+    }
+
+    /// A receiver that wakes when something else is found of a service, within a second. More requests of the same are no news.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
     }
 
     /// Adds what is counted of faults to what is scraped.
@@ -143,7 +159,7 @@ impl Vitals {
         let mut inner = self.inner();
         inner.attend(orders, &self.config);
         inner.wards.values_mut().flat_map(BTreeMap::values_mut).for_each(|ward| ward.tick(now));
-        let Inner { wards, judged } = &mut *inner;
+        let Inner { wards, judged, is_news, .. } = &mut *inner;
         let mut words = Vec::new();
         for order in orders {
             let Some(health) = &order.plan.spec.health else { continue };
@@ -157,7 +173,9 @@ impl Vitals {
                 if judged.is_overruled(standing) {
                     *judged = anew();
                 }
+                let before = judged.outlook();
                 judged.look(&ward.observed(service, now));
+                *is_news |= judged.outlook() != before;
                 let word = |health| Word {
                     order: order.id,
                     service: service.name.clone(),
@@ -166,6 +184,9 @@ impl Vitals {
                 };
                 words.extend(judged.news(standing).map(word));
             }
+        }
+        if inner.has_to_ring(now) {
+            self.bell.send_modify(|rings| *rings += 1);
         }
         words
     }
@@ -272,6 +293,16 @@ impl Inner {
             |order: &Arc<Order>, service: &str| order.gray_services().any(|(gray, _)| gray.name == *service);
         self.judged
             .retain(|(id, service), _| orders.iter().any(|order| order.id == *id && is_gray(order, service)));
+    }
+
+    /// Whether it is time to tell those who watch; they are taken to know then.
+    fn has_to_ring(&mut self, now: Duration) -> bool {
+        let is_due = self.rung.is_none_or(|rung| now.saturating_sub(rung) >= LEAST_BETWEEN_RINGS);
+        let rings = self.is_news && is_due;
+        if rings {
+            (self.is_news, self.rung) = (false, Some(now));
+        }
+        rings
     }
 }
 
@@ -414,6 +445,11 @@ impl Judged {
             series: self.judge.series(),
             source: self.source,
         }
+    }
+
+    /// What those who watch are told of at once.
+    const fn outlook(&self) -> (&'static str, Option<u64>) {
+        (self.verdict.cause(), self.endpoints)
     }
 
     /// Whether somebody said something else of what was found faulty: then it is looked at anew.

@@ -4,10 +4,13 @@
 
 mod daemon;
 mod reporting;
+mod watching;
 
 use daemon::{read_until, run_to, terminal};
 use reporting::Bank;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use watching::Watch;
 
 /// What a proxy counts in a tenth of a second: requests and errors of gray, then of stable.
 const WELL: [u64; 4] = [5, 0, 20, 0];
@@ -67,4 +70,41 @@ fn a_terminal_shows_how_many_failed_over_time_and_a_pipe_gets_none_of_it() {
     );
     let piped = String::from_utf8(bank.daemon.cli(&["order", "get", "1"], "").stdout).unwrap();
     assert!(piped.contains("gray v2: ") && !piped.contains('█'), "{piped}");
+}
+
+#[test]
+fn who_watches_an_order_is_told_of_another_verdict_soon_and_not_of_more_requests() {
+    let bank = Bank::start();
+    let mut proxies = [bank.connect("a", "retail")];
+    let mut watch = Watch::open(&bank.daemon, "/1/events", "");
+    let mut told = Vec::new();
+    let mut until_told = |cause: &str| {
+        loop {
+            let order = watch.order();
+            told.push(without_figures(order.clone()));
+            if order["services"][0]["judged"]["cause"] == cause {
+                return order;
+            }
+        }
+    };
+    let is = |cause: &'static str| move |order: &Value| order["services"][0]["judged"]["cause"] == cause;
+    bank.until(&mut proxies, WELL, is("within-limits"));
+    (0..60).for_each(|_| bank.count(&mut proxies, WELL));
+    until_told("within-limits");
+    bank.until(&mut proxies, ALIKE, is("stable-fails-too"));
+    let found = Instant::now();
+    let order = until_told("stable-fails-too");
+    assert!(found.elapsed() < Duration::from_secs(2), "{:?}", found.elapsed());
+    let judged = &order["services"][0]["judged"];
+    assert!(judged["gray"]["errors"].as_u64() > Some(0) && judged["series"]["gray"].is_array(), "{judged}");
+    assert!(told.windows(2).all(|two| two[0] != two[1]), "only more requests: {told:?}");
+    assert!(told.len() < 12, "{told:?}");
+}
+
+/// An order without what moves with each request.
+fn without_figures(mut order: Value) -> Value {
+    if let Some(judged) = order["services"][0]["judged"].as_object_mut() {
+        judged.retain(|field, _| ["verdict", "cause", "endpoints", "sources"].contains(&field.as_str()));
+    }
+    order
 }

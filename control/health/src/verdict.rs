@@ -128,6 +128,18 @@ struct Seconds(Duration);
 
 // === impl Verdict ===
 
+impl Verdict {
+    /// Why, in a word that stays while the figures change.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Healthy => "within-limits",
+            Self::Unhealthy(fault) => fault.label(),
+            Self::Undecided(why) => why.label(),
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -139,6 +151,17 @@ impl fmt::Display for Verdict {
 }
 
 // === impl Fault ===
+
+impl Fault {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::TooManyErrors { .. } => "too-many-errors",
+            Self::WorseThanStable { .. } => "worse-than-stable",
+            Self::TooSlow { .. } => "too-slow",
+            Self::NoEndpoints { .. } => "no-endpoints",
+        }
+    }
+}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,6 +190,23 @@ impl fmt::Display for Fault {
 }
 
 // === impl Why ===
+
+impl Why {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::TooFewRequests { .. } => "too-few-requests",
+            Self::StableTooFewRequests { .. } => "stable-too-few-requests",
+            Self::NoTraffic => "no-traffic",
+            Self::NoData => "no-data",
+            Self::StaleData { .. } => "stale-data",
+            Self::NotYet(_) => "not-enough-evidence",
+            Self::StableFailsToo { .. } => "stable-fails-too",
+            Self::TooCoarse { .. } => "too-coarse",
+            Self::NeverUp { .. } => "never-up",
+            Self::EndpointsUnknown => "endpoints-unknown",
+        }
+    }
+}
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

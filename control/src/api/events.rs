@@ -6,7 +6,7 @@
 
 use crate::api::problem::Problem;
 use crate::api::request::{Path, Query, run};
-use crate::daemon::{Daemon, Look, OrderSeen, OrderSummary, OrderView};
+use crate::daemon::{Daemon, JudgedView, Look, OrderSeen, OrderSummary, OrderView};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -48,6 +48,7 @@ pub struct Streams {
 struct Seen {
     commits: u64,
     proxies: u64,
+    verdicts: u64,
     at: Instant,
 }
 
@@ -66,6 +67,7 @@ struct Watcher {
     streams: Arc<Streams>,
     commits: watch::Receiver<u64>,
     proxies: watch::Receiver<u64>,
+    verdicts: watch::Receiver<u64>,
     stopped: watch::Receiver<bool>,
     looked: Option<Instant>,
     _slot: OwnedSemaphorePermit,
@@ -89,8 +91,9 @@ struct ManyOrders {
     is_first: bool,
 }
 
-/// Watch an order: its state now, and again whenever it or its convergence changed. Each `order` event has an `OrderView`; its
-/// id, sent back as `Last-Event-ID`, keeps a state from being told again.
+/// Watch an order: its state now, and again whenever it, its convergence, or the verdict on a service changed. That more requests are
+/// counted is no change: the figures are those of the moment of the event. Each `order` event has an `OrderView`; its id, sent back as
+/// `Last-Event-ID`, keeps a state from being told again.
 #[utoipa::path(get, path = "/api/v1/orders/{id}/events", tag = "orders",
     params(("id" = u64, Path), ("Last-Event-ID" = Option<String>, Header, description = "the id of the last event that came")),
     responses((status = 200, body = OrderView, content_type = "text/event-stream"), (status = 404, body = Problem), (status = 503, body = Problem)))]
@@ -138,6 +141,7 @@ impl Streams {
         let fresh = |(had, _): &&(Seen, Arc<Look>)| {
             had.commits >= seen.commits
                 && had.proxies >= seen.proxies
+                && had.verdicts >= seen.verdicts
                 && had.at + MOST_BETWEEN_LOOKS > seen.at
         };
         if let Some((_, look)) = last.as_ref().filter(fresh) {
@@ -160,19 +164,20 @@ impl Watcher {
             );
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams", detail));
         };
-        let (commits, proxies) = (daemon.commits(), streams.proxies.clone());
-        let stopped = streams.stopped.clone();
-        Ok(Self { daemon, streams, commits, proxies, stopped, looked: None, _slot: slot })
+        let (commits, verdicts) = (daemon.commits(), daemon.verdicts());
+        let (proxies, stopped) = (streams.proxies.clone(), streams.stopped.clone());
+        Ok(Self { daemon, streams, commits, proxies, verdicts, stopped, looked: None, _slot: slot })
     }
 
     /// Waits until there may be news, and looks; at once the first time. None when the daemon stops.
     async fn look(&mut self) -> Option<Arc<Look>> {
         if let Some(looked) = self.looked {
-            let Self { commits, proxies, stopped, .. } = self;
+            let Self { commits, proxies, verdicts, stopped, .. } = self;
             let news = async {
                 tokio::select! {
                     changed = commits.changed() => changed.is_ok(),
                     changed = proxies.changed() => changed.is_ok(),
+                    changed = verdicts.changed() => changed.is_ok(),
                 }
             };
             tokio::select! {
@@ -186,9 +191,14 @@ impl Watcher {
         }
         let at = Instant::now();
         self.looked = Some(at);
-        let (commits, proxies) = (*self.commits.borrow_and_update(), *self.proxies.borrow_and_update());
+        let seen = Seen {
+            commits: *self.commits.borrow_and_update(),
+            proxies: *self.proxies.borrow_and_update(),
+            verdicts: *self.verdicts.borrow_and_update(),
+            at,
+        };
         let (streams, daemon) = (Arc::clone(&self.streams), Arc::clone(&self.daemon));
-        let look = move || streams.look(&daemon, Seen { commits, proxies, at });
+        let look = move || streams.look(&daemon, seen);
         tokio::task::spawn_blocking(look).await.ok()
     }
 }
@@ -252,10 +262,13 @@ impl ManyOrders {
     }
 }
 
-/// Names a state of an order. What only counts down is no other state.
+/// Names a state of an order. What only counts down is no other state, and neither are more requests with the same verdict.
 fn state_id(order: &OrderView) -> String {
     let mut order = order.clone();
     order.stage.hold_left_seconds = 0;
+    for service in &mut order.services {
+        service.judged = service.judged.take().map(JudgedView::settled);
+    }
     let hash = Sha256::digest(serde_json::to_vec(&order).unwrap_or_default());
     format!("{hash:.16x}")
 }

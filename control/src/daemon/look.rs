@@ -1,10 +1,10 @@
 //! One look at all orders and proxies, for everybody who watches at that moment.
 
 use crate::daemon::views::TenantSeen;
-use crate::daemon::{ActionError, Daemon, OrderSummary, OrderView, of_tenant};
+use crate::daemon::{ActionError, Daemon, JudgedView, OrderSummary, OrderView, of_tenant};
 use graylane_order::Order;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// What there was to be seen at one moment.
@@ -14,6 +14,9 @@ pub struct Look {
     /// The active orders.
     pub active: BTreeMap<u64, Arc<OrderSeen>>,
     seen_by_tenant: BTreeMap<String, TenantSeen>,
+    /// What is found of judged services, by tenant and service, from the first time on that somebody asks: most watch lists, which do
+    /// not tell of it.
+    judged: OnceLock<BTreeMap<(String, String), JudgedView>>,
 }
 
 /// An order as it was seen.
@@ -34,6 +37,11 @@ impl Daemon {
         self.commits.subscribe()
     }
 
+    /// A receiver that wakes within a second when something else is found of a judged service.
+    pub fn verdicts(&self) -> watch::Receiver<u64> {
+        self.vitals.changes()
+    }
+
     /// Looks at all active orders, and at the proxies once for all of them.
     #[must_use]
     pub fn look(&self) -> Look {
@@ -46,6 +54,7 @@ impl Daemon {
             revision: known.revision(),
             active: BTreeMap::new(),
             seen_by_tenant: seen_by_tenant.collect(),
+            judged: OnceLock::new(),
         };
         look.active =
             known.state.orders.active().map(|order| (order.id, Arc::new(look.summary(order)))).collect();
@@ -58,7 +67,15 @@ impl Daemon {
     /// When there is none of this number.
     pub fn order_seen(&self, id: u64, look: &Look) -> Result<OrderView, ActionError> {
         let order = self.known().state.order(id)?;
-        Ok(OrderView::new(&order, &look.seen(&order)))
+        let mut view = OrderView::new(&order, &look.seen(&order));
+        if order.is_active() {
+            let judge = || self.findings().into_iter().map(|(of, found)| (of, found.into())).collect();
+            let judged = look.judged.get_or_init(judge);
+            for service in &mut view.services {
+                service.judged = judged.get(&(view.tenant.clone(), service.name.clone())).cloned();
+            }
+        }
+        Ok(view)
     }
 
     /// One order in short, with the proxies as they were seen.

@@ -27,10 +27,12 @@ pub(super) fn watch(session: &Session, id: u64) -> Result<(), CliError> {
 }
 
 /// Prints the order unless it is in the state that was printed last, and gives its state. What only time changes, like the rest
-/// of a hold, is nothing new to somebody who reads on.
+/// of a hold, is nothing new to somebody who reads on, and neither are more requests with the same verdict.
 fn follow(session: &Session, order: &OrderView, last: String) -> Result<String, CliError> {
     let waits = order.waits_for.as_ref().map(|waits| &waits.kind);
-    let state = serde_json::to_string(&(order.version, order.convergence, waits)).unwrap_or_default();
+    let judged = order.services.iter().filter_map(|service| service.judged.as_ref());
+    let causes: Vec<&str> = judged.map(|judged| judged.cause.as_str()).collect();
+    let state = serde_json::to_string(&(order.version, order.convergence, waits, causes)).unwrap_or_default();
     if state != last {
         let text = match session.is_text() {
             true => format!("{}\n", tree(order, false)),

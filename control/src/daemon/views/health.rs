@@ -6,13 +6,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// How the gray version of a service is found, beside its stable version in the same time.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JudgedView {
     /// `healthy`, `unhealthy` or `undecided`.
     pub verdict: String,
     /// Why, in a sentence with its figures.
     pub reason: String,
+    /// Why, in a word: `within-limits`; `too-many-errors`, `worse-than-stable`, `too-slow` or `no-endpoints`; or, while it is undecided,
+    /// `too-few-requests`, `stable-too-few-requests`, `no-traffic`, `no-data`, `stale-data`, `not-enough-evidence`, `stable-fails-too`,
+    /// `too-coarse`, `never-up` or `endpoints-unknown`.
+    #[serde(default)]
+    pub cause: String,
     /// What the gray version did in the window.
     pub gray: FiguresView,
     /// What the stable version did.
@@ -67,6 +72,14 @@ pub struct FiguresView {
 
 // === impl JudgedView ===
 
+impl JudgedView {
+    /// What does not change only because more requests come.
+    pub(crate) fn settled(self) -> Self {
+        let Self { verdict, cause, endpoints, source, .. } = self;
+        Self { verdict, cause, endpoints, source, ..Self::default() }
+    }
+}
+
 impl From<Finding> for JudgedView {
     fn from(finding: Finding) -> Self {
         let word = finding.word();
@@ -74,6 +87,7 @@ impl From<Finding> for JudgedView {
         Self {
             verdict: word.to_owned(),
             reason: verdict.to_string(),
+            cause: verdict.cause().to_owned(),
             gray: gray.into(),
             stable: stable.into(),
             endpoints,
