@@ -23,6 +23,7 @@ use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
 use graylane_xds::{ClusterReport, Reports};
 use prometheus::{QueryCounts, Question, Told};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,8 @@ pub struct Vitals {
     faults: Counter,
     /// How Prometheus answered.
     queries: QueryCounts,
+    /// What orders were to be told in the last tick, and did not take.
+    untold: Gauge,
     /// The bell for those who watch: it counts how often something else was found.
     bell: watch::Sender<u64>,
 }
@@ -137,8 +140,8 @@ impl Vitals {
     /// One who knows how each tenant's clusters are named.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let (inner, faults, queries) = Default::default();
-        Self { config, inner, faults, queries, bell: watch::Sender::new(0) }
+        let (inner, faults, queries, untold) = Default::default();
+        Self { config, inner, faults, queries, untold, bell: watch::Sender::new(0) }
     }
 
     /// A receiver that wakes when something else is found of a service, within a second. More requests of the same are no news.
@@ -146,11 +149,13 @@ impl Vitals {
         self.bell.subscribe()
     }
 
-    /// Adds what is counted of faults to what is scraped.
+    /// Adds what is counted of verdicts to what is scraped.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Faults of gray versions that were found, and told to their orders";
         registry.register("faults", help, self.faults.clone());
         self.queries.register(registry);
+        let help = "Verdicts on gray versions that their orders did not take, and are told again";
+        registry.register("untold_verdicts", help, self.untold.clone());
     }
 
     /// Ends a tick: judges the services of these orders, and gives what they are to be told. What is told is confirmed by
@@ -199,6 +204,11 @@ impl Vitals {
         if let Some(judged) = self.inner().judged.get_mut(&(word.order, word.service.clone())) {
             judged.told = Some(word.health);
         }
+    }
+
+    /// Takes in how many words of the last tick their orders did not take.
+    pub(crate) fn left_untold(&self, words: usize) {
+        self.untold.set(i64::try_from(words).unwrap_or(i64::MAX));
     }
 
     /// What is known of a service of an order, if it is judged.
