@@ -70,7 +70,7 @@ struct Ward {
     meters: BTreeMap<Version, Meter>,
     /// What the meters counted in the last tick.
     figures: BTreeMap<Version, Figures>,
-    news_by_service: BTreeMap<String, News>,
+    news: BTreeMap<Version, News>,
     /// How old figures may be that speak of the present.
     stale: Duration,
 }
@@ -83,7 +83,7 @@ struct Subjects {
     timed: BTreeSet<String>,
 }
 
-/// How new the figures of a service are.
+/// How new the figures of a version are.
 #[derive(Clone, Copy, Debug, Default)]
 struct News {
     /// The age of the youngest that came since the last tick.
@@ -341,12 +341,11 @@ impl Ward {
         let version = |target: &Target| (target.service.clone(), target.version.clone());
         let wanted: BTreeSet<Version> = subjects.targets.iter().map(version).collect();
         let stale = stale(source, config);
-        let (mut meters, mut news_by_service) =
-            before.map(|before| (before.meters, before.news_by_service)).unwrap_or_default();
+        let (mut meters, mut news) = before.map(|before| (before.meters, before.news)).unwrap_or_default();
         meters.retain(|version, _| wanted.contains(version));
-        news_by_service.retain(|service, _| wanted.iter().any(|(wanted, _)| wanted == service));
+        news.retain(|version, _| wanted.contains(version));
         for version in wanted {
-            news_by_service.entry(version.0.clone()).or_default();
+            news.entry(version.clone()).or_default();
             meters.entry(version).or_insert_with(|| Meter::new(stale));
         }
         let clusters = config.clusters(tenant).clusters(subjects.targets.iter().cloned());
@@ -356,7 +355,7 @@ impl Ward {
             }
             _ => Vec::new(),
         };
-        Self { subjects, clusters, questions, meters, figures: BTreeMap::new(), news_by_service, stale }
+        Self { subjects, clusters, questions, meters, figures: BTreeMap::new(), news, stale }
     }
 
     fn take(&mut self, node: &str, by_cluster: &BTreeMap<&str, ClusterReport>) {
@@ -378,14 +377,14 @@ impl Ward {
         let age = reading.sample.map_or(Duration::ZERO, |sample| sample.age);
         let Some(meter) = self.meters.get_mut(&version) else { return };
         if meter.report(node, reading)
-            && let Some(news) = self.news_by_service.get_mut(&version.0)
+            && let Some(news) = self.news.get_mut(&version)
         {
             news.age = Some(news.age.map_or(age, |youngest| youngest.min(age)));
         }
     }
 
     fn tick(&mut self, now: Duration) {
-        for news in self.news_by_service.values_mut() {
+        for news in self.news.values_mut() {
             let fresh_until = news.age.take().map(|age| now.saturating_add(self.stale.saturating_sub(age)));
             news.fresh_until = news.fresh_until.max(fresh_until);
         }
@@ -397,7 +396,10 @@ impl Ward {
         let of = |version: &String| (service.name.clone(), version.clone());
         let figures = |version| self.figures.get(&of(version)).cloned().unwrap_or_default();
         let endpoints = self.meters.get(&of(&service.gray)).and_then(Meter::endpoints);
-        let fresh_until = self.news_by_service.get(&service.name).and_then(|news| news.fresh_until);
+        // Of one version alone it would look as if the other had no requests to be compared with. One that nobody ever told of has none.
+        let versions = [&service.gray, &service.stable].map(of);
+        let news = versions.iter().filter_map(|version| self.news.get(version));
+        let fresh_until = news.filter_map(|news| news.fresh_until).min();
         let freshness = match fresh_until {
             None => Freshness::Missing,
             Some(until) if now > until => {

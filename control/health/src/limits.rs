@@ -21,6 +21,9 @@ pub const STALE: Duration = Duration::from_secs(15);
 /// How long requests of one version wait for some of the other to be compared with, where proxies report both at once.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Proxies that are counted of one version: several times as many as one daemon serves. One more is not heard.
+pub const MAX_NODES: usize = 65_536;
+
 /// Requests of one report at most: no proxy serves as many between two flushes, so whoever says so says nothing.
 pub const MAX_REQUESTS: u64 = 10_000_000;
 

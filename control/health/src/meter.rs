@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::figures::Figures;
 use crate::histogram::{Cumulative, Histogram};
-use crate::limits::{MAX_REQUESTS, STALE, ticks};
+use crate::limits::{MAX_NODES, MAX_REQUESTS, STALE, ticks};
 
 /// What one proxy reports of one version. What it does not say is none.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +89,8 @@ impl Meter {
     }
 
     /// Takes what a proxy reports. Gives whether it is news: a sample that is stale is none, nor is one that is not later than the
-    /// last one of this proxy. So a server that stands still is noticed, and two that sample the same proxy do no harm.
+    /// last one of this proxy. So a server that stands still is noticed, and two that sample the same proxy do no harm. Of more than
+    /// [`MAX_NODES`] proxies those that came last are not heard.
     pub fn report(&mut self, node: &Arc<str>, reading: Reading) -> bool {
         let age = reading.sample.map_or(0, |sample| ticks(sample.age));
         let at_ms = reading.sample.map(|sample| sample.at_ms);
@@ -100,10 +101,11 @@ impl Meter {
             last.heard = self.tick;
             return false;
         }
-        if age > self.stale_ticks {
+        let known = self.by_node.get(node);
+        if age > self.stale_ticks || (known.is_none() && self.by_node.len() >= MAX_NODES) {
             return false;
         }
-        let before = self.by_node.get(node).filter(|last| self.is_fresh(last.tick));
+        let before = known.filter(|last| self.is_fresh(last.tick));
         let Reading { completed, errors, times, endpoints, .. } = reading;
         let (total, latency) = match times {
             Times::Since(latency) => (None, latency),
@@ -261,6 +263,17 @@ mod tests {
             meter.tick();
         }
         assert_eq!(meter.endpoints(), None);
+    }
+
+    #[test]
+    fn there_are_never_more_proxies_than_there_may_be() {
+        let mut meter = Meter::default();
+        for number in 0..MAX_NODES + 1_000 {
+            let is_heard = meter.report(&node(&number.to_string()), said(1, 0, 1));
+            assert_eq!(is_heard, number < MAX_NODES);
+        }
+        assert!(meter.report(&node("0"), said(2, 0, 1)), "who is known goes on");
+        assert_eq!((meter.by_node.len(), meter.tick().tally.requests()), (MAX_NODES, 1));
     }
 
     #[test]

@@ -146,6 +146,8 @@ struct Sampled {
     counted: [u64; 2],
     sampled: Duration,
     now: Duration,
+    /// Of whom is told, how many ticks after the sample at least.
+    versions: Vec<(&'static str, u32)>,
 }
 
 impl Sampled {
@@ -153,7 +155,8 @@ impl Sampled {
         let plan = PLAN.replace("window: 5s", "source: prometheus, window: 60s, latency: {}");
         let order = Arc::new(order_of(&plan));
         let (vitals, start) = (Vitals::new(with_prometheus()), Duration::ZERO);
-        let mut stage = Self { vitals, order, counted: [0; 2], sampled: start, now: start };
+        let versions = vec![("v1", 0), ("v2", 0)];
+        let mut stage = Self { vitals, order, counted: [0; 2], sampled: start, now: start, versions };
         stage.tick();
         stage
     }
@@ -165,20 +168,25 @@ impl Sampled {
 
     /// Tells the last sample, as if it was so old.
     fn tell(&self, age: Duration) {
+        self.vitals.take_samples(&self.question(), self.told(age), Duration::ZERO);
+    }
+
+    fn told(&self, age: Duration) -> Vec<Told> {
         let [requests, errors] = self.counted;
         let sample = Sample { at_ms: u64::try_from(self.sampled.as_millis()).unwrap(), age };
-        let told = [("v1", 0), ("v2", errors)].map(|(version, errors)| Told {
-            version: version.to_owned(),
+        let due = self.versions.iter().filter(|(_, after)| self.now >= self.sampled + TICK * *after);
+        let told = due.map(|(version, _)| Told {
+            version: (*version).to_owned(),
             instance: "proxy".into(),
             reading: Reading {
                 completed: Some(requests),
-                errors: Some(errors),
+                errors: Some(if *version == "v2" { errors } else { 0 }),
                 times: Times::Total(Cumulative::new([(10.0, requests)], requests)),
                 endpoints: Some(1),
                 sample: Some(sample),
             },
         });
-        self.vitals.take_samples(&self.question(), told.into(), Duration::ZERO);
+        told.collect()
     }
 
     /// Counts so many requests and errors, takes a sample, and lets the time until the next one go by, in which it is told three times.
@@ -231,6 +239,18 @@ fn samples_are_judged_and_those_that_are_old_by_any_clock_are_neither_healthy_no
 }
 
 #[test]
+fn a_sample_was_as_old_when_it_came_as_it_was_when_it_was_asked_for_and_the_answer_took_time() {
+    let mut stage = Sampled::new();
+    let told = stage.told(Duration::from_secs(40));
+    stage.vitals.take_samples(&stage.question(), told, Duration::from_secs(3));
+    let stale = (1..1_000).find(|_| {
+        stage.tick();
+        matches!(stage.verdict(), Verdict::Undecided(Why::StaleData { .. }))
+    });
+    assert_eq!(stale, Some(10), "after two seconds, seen at the first tick");
+}
+
+#[test]
 fn a_fault_is_found_in_samples_of_which_each_counts_once() {
     let mut stage = Sampled::new();
     (0..6).for_each(|_| drop(stage.scrape([100, 0])));
@@ -241,6 +261,28 @@ fn a_fault_is_found_in_samples_of_which_each_counts_once() {
     assert!(found.is_some_and(|scrapes| (4..=5).contains(&scrapes)), "{found:?} {}", stage.verdict());
     let seconds = found.unwrap() * 15;
     assert!(stage.verdict().to_string().contains(&format!("failed in {seconds} s")), "{}", stage.verdict());
+}
+
+#[test]
+fn versions_whose_instances_are_sampled_apart_are_compared() {
+    let mut stage = Sampled::new();
+    stage.versions = vec![("v1", 40), ("v2", 0)];
+    (0..10).for_each(|_| drop(stage.scrape([100, 0])));
+    assert_eq!(stage.verdict(), Verdict::Healthy);
+    let found = (1..=10).find(|_| stage.scrape([100, 50]).contains(&Health::Faulty));
+    assert!(found.is_some_and(|scrapes| (4..=6).contains(&scrapes)), "{found:?} {}", stage.verdict());
+}
+
+#[test]
+fn a_version_whose_comparison_is_not_sampled_any_more_is_not_blamed_alone() {
+    let mut stage = Sampled::new();
+    (0..6).for_each(|_| drop(stage.scrape([100, 0])));
+    stage.versions = vec![("v2", 0)];
+    for scrape in 0..20 {
+        let words = stage.scrape([100, if scrape < 3 { 0 } else { 100 }]);
+        assert!(!words.contains(&Health::Faulty), "{scrape}: {}", stage.verdict());
+    }
+    assert!(matches!(stage.verdict(), Verdict::Undecided(Why::StaleData { .. })), "{}", stage.verdict());
 }
 
 #[test]
