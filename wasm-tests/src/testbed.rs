@@ -21,6 +21,8 @@ pub struct TestbedSettings {
     pub envoys: usize,
     /// Whether the daemon runs before the Envoys start.
     pub daemon_runs: bool,
+    /// What the configuration of a daemon that runs says; it has none when this is empty.
+    pub config: &'static str,
 }
 
 /// All parts, running. They end in this order when dropped.
@@ -37,7 +39,7 @@ pub struct Testbed {
 
 impl Default for TestbedSettings {
     fn default() -> Self {
-        Self { file: "sidecar-outbound.yaml", envoys: 1, daemon_runs: true }
+        Self { file: "sidecar-outbound.yaml", envoys: 1, daemon_runs: true, config: "" }
     }
 }
 
@@ -46,7 +48,11 @@ impl Default for TestbedSettings {
 impl Testbed {
     /// Starts all parts and waits until each is ready.
     pub fn start(settings: &TestbedSettings) -> Result<Self> {
-        let daemon = if settings.daemon_runs { Daemon::start()? } else { Daemon::prepare()? };
+        let daemon = match settings.config {
+            _ if !settings.daemon_runs => Daemon::prepare()?,
+            "" => Daemon::start()?,
+            config => Daemon::start_with(config)?,
+        };
         let mut testbed = Self { envoys: Vec::new(), daemon, upstreams: Self::upstreams()? };
         for index in 0..settings.envoys {
             let config = testbed.config(settings.file)?.node(&format!("proxy-{index}"));

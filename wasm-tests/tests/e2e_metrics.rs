@@ -15,6 +15,10 @@ const TABLE: &str = include_str!("../../control/METRICS.md");
 /// The dashboard.
 const DASHBOARD: &str = include_str!("../../control/examples/grafana.json");
 
+/// A webhook that has nothing to tell here: its figures are there all the same.
+const CONFIG: &str =
+    "webhooks: [{ name: chat, format: slack, url: 'http://127.0.0.1:1', events: [order.finished] }]";
+
 /// The alerts.
 fn alerts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../control/examples/alerts.yaml")
@@ -35,7 +39,8 @@ fn mesh() -> Testbed {
     let health =
         "{ window: 10s, minRequests: 10, errors: { max: 5% }, endpoints: { min: 1 }, onFault: pause }";
     let plan = format!("{}  health: {health}\n", include_str!("release_plan.yaml"));
-    let testbed = Testbed::start(&TestbedSettings { envoys: 1, ..TestbedSettings::default() }).unwrap();
+    let testbed =
+        Testbed::start(&TestbedSettings { envoys: 1, config: CONFIG, ..TestbedSettings::default() }).unwrap();
     testbed.daemon.apply(&plan).unwrap();
     testbed.daemon.cli(&["order", "start", "loan-2026-11", "--wait", "30"]).unwrap();
     testbed

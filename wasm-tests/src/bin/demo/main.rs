@@ -54,7 +54,7 @@ fn run(arguments: &[String]) -> Result<Outcome> {
 
 fn show(printer: &Printer, interrupt: &Interrupt, keeps: bool) -> Result<Outcome> {
     printer.title("Graylane demo: two services go from v1 to v2, step by step, and come back");
-    let settings = TestbedSettings { file: ENVOY_CONFIG, envoys: ENVOYS, daemon_runs: true };
+    let settings = TestbedSettings { file: ENVOY_CONFIG, envoys: ENVOYS, ..TestbedSettings::default() };
     let testbed = Testbed::start(&settings)?;
     printer.line(&format!(
         "{ENVOYS} Envoys from envoy-configs/{ENVOY_CONFIG}, the daemon, loan v1 and v2, ledger v1 and v2."
