@@ -20,7 +20,7 @@ use graylane_health::{
 };
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
-use graylane_xds::{ClusterReport, Reports};
+use graylane_xds::{ClusterReport, Reporter, Reports};
 use prometheus::{QueryCounts, Question, Told};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,6 +33,9 @@ use tokio::sync::watch;
 /// The least time between two rings of the bell for those who watch: a version that has just enough requests is healthy in one tick and
 /// undecided in the next.
 const LEAST_BETWEEN_RINGS: Duration = Duration::from_secs(1);
+
+/// The stream of whoever is sampled: it speaks on none.
+const SAMPLED: u64 = 0;
 
 /// What is counted of the versions of all judged services, and who judges them.
 #[derive(Debug)]
@@ -233,7 +236,7 @@ impl Vitals {
             if let Some(sample) = &mut reading.sample {
                 sample.age = sample.age.saturating_add(asked);
             }
-            ward.report((of.service.clone(), version), &instance, reading);
+            ward.report((of.service.clone(), version), (&instance, SAMPLED), reading);
         }
     }
 
@@ -244,12 +247,12 @@ impl Vitals {
 }
 
 impl Reports for Vitals {
-    fn take(&self, node: &str, tenants: &[Arc<str>], by_cluster: &BTreeMap<&str, ClusterReport>) {
+    fn take(&self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>) {
         let mut inner = self.inner();
         let Some(wards) = inner.wards.get_mut(&HealthSource::Envoy) else { return };
-        for tenant in tenants {
+        for tenant in reporter.tenants {
             if let Some(ward) = wards.get_mut(&**tenant) {
-                ward.take(node, by_cluster);
+                ward.take(reporter, by_cluster);
             }
         }
     }
@@ -358,8 +361,8 @@ impl Ward {
         Self { subjects, clusters, questions, meters, figures: BTreeMap::new(), news, stale }
     }
 
-    fn take(&mut self, node: &str, by_cluster: &BTreeMap<&str, ClusterReport>) {
-        let node: Arc<str> = node.into();
+    fn take(&mut self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>) {
+        let node: Arc<str> = reporter.node.into();
         for (cluster, report) in by_cluster {
             let Match::Target(Target { service, version, .. }) = self.clusters.find(cluster) else {
                 continue;
@@ -369,14 +372,14 @@ impl Ward {
             let latency = latency.map(|(bounds, requests)| Histogram::from_cumulative(bounds, requests));
             let times = Times::Since(latency.unwrap_or_default());
             let reading = Reading { completed, errors, times, endpoints: healthy, sample: None };
-            self.report(version, &node, reading);
+            self.report(version, (&node, reporter.stream), reading);
         }
     }
 
-    fn report(&mut self, version: Version, node: &Arc<str>, reading: Reading) {
+    fn report(&mut self, version: Version, (node, stream): (&Arc<str>, u64), reading: Reading) {
         let age = reading.sample.map_or(Duration::ZERO, |sample| sample.age);
         let Some(meter) = self.meters.get_mut(&version) else { return };
-        if meter.report(node, reading)
+        if meter.report(node, stream, reading)
             && let Some(news) = self.news.get_mut(&version)
         {
             news.age = Some(news.age.map_or(age, |youngest| youngest.min(age)));

@@ -7,9 +7,11 @@ mod reporting;
 mod watching;
 
 use daemon::{read_until, run_to, terminal};
-use reporting::Bank;
+use envoy_types::pb::io::prometheus::client::{Metric, MetricFamily};
+use reporting::{Bank, Proxy, counter, of_cluster};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tonic::Code;
 use watching::Watch;
 
 /// What a proxy counts in a tenth of a second: requests and errors of gray, then of stable.
@@ -107,4 +109,124 @@ fn without_figures(mut order: Value) -> Value {
         judged.retain(|field, _| ["verdict", "cause", "endpoints", "sources"].contains(&field.as_str()));
     }
     order
+}
+
+/// How a proxy says what cannot be, report after report.
+fn nonsense(round: u64) -> Vec<Vec<MetricFamily>> {
+    let number = round as f64;
+    let of_both = |gray: (f64, f64), stable: (f64, f64)| {
+        [of_cluster("loan-v2", gray.0, gray.1, 0), of_cluster("loan-v1", stable.0, stable.1, 0)].concat()
+    };
+    let counter_of = |value| vec![counter("cluster.loan-v2.upstream_rq_5xx", value)];
+    let timed = |seconds: i64| {
+        let mut families = of_cluster("loan-v2", number * 5.0, 0.0, 5);
+        families.iter_mut().for_each(|family| family.metric[0].timestamp_ms = Some(seconds * 1_000));
+        families
+    };
+    vec![
+        // Counters that leap, that run backwards, that go up and down, and errors that nobody requested.
+        of_both((number * 1e12, number * 1e12), (0.0, 0.0)),
+        of_both((1e5 - number * 1e3, 1e5 - number * 1e3), (0.0, 0.0)),
+        of_both(((round % 2) as f64 * 1e5, (round % 2) as f64 * 1e5), (0.0, 0.0)),
+        of_both((0.0, number * 1e15), (0.0, 0.0)),
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e300]
+            .into_iter()
+            .flat_map(counter_of)
+            .collect(),
+        // What is not its own, the same twice, and a clock of 1970 and of 2100, which nobody reads.
+        [of_cluster("cards-v2", number * 50.0, number * 50.0, 9), of_cluster("loan-v3", number, number, 9)]
+            .concat(),
+        [counter_of(1.0), counter_of(number * 1e9), counter_of(2.0)].concat(),
+        [timed(0), timed(4_102_444_800)].concat(),
+    ]
+}
+
+#[test]
+fn a_proxy_that_says_what_cannot_be_spoils_nobody_elses_verdict() {
+    let bank = Bank::start();
+    let mut honest = [bank.connect("a", "retail"), bank.connect("b", "retail")];
+    // One that calls itself as an honest one does, and one of another tenant.
+    let liars: Vec<Proxy> = (0..8).map(|liar| bank.connect(&format!("liar-{liar}"), "retail")).collect();
+    let (twin, stranger) = (bank.connect("a", "retail"), bank.connect("stranger", "cards"));
+    bank.until(&mut honest, WELL, |order| order["services"][0]["health"] == "Healthy");
+    for round in 1..=60 {
+        for (liar, families) in liars.iter().zip(nonsense(round)) {
+            bank.report(liar, families).unwrap();
+        }
+        bank.report(&twin, of_cluster("loan-v2", 7e6, 7e6, 0)).unwrap();
+        bank.report(&stranger, of_cluster("loan-v2", round as f64 * 50.0, round as f64 * 50.0, 50)).unwrap();
+        bank.count(&mut honest, WELL);
+    }
+    let order = bank.order();
+    let judged = &order["services"][0]["judged"];
+    assert_eq!((&order["phase"], &judged["cause"]), (&json!("Running"), &json!("within-limits")), "{order}");
+    assert_eq!((&judged["gray"]["errors"], &judged["stable"]["errors"]), (&json!(0), &json!(0)), "{judged}");
+    // Three proxies count five of gray at a time, one of them by an odd clock, and two count twenty of stable.
+    let requests = |version: &str| judged[version]["requests"].as_f64().unwrap();
+    let ratio = requests("gray") / requests("stable");
+    assert!((0.34..0.41).contains(&ratio), "{judged}");
+    assert_eq!(judged["endpoints"], 1, "{judged}");
+
+    let begun = Instant::now();
+    let order = bank.until(&mut honest, FAILING, |order| order["phase"] != "Running");
+    assert_eq!(order["services"][0]["health"], "Faulty", "{order}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "a real fault is found among them: {:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_million_names_and_what_is_large_unpacked_cost_one_proxy_its_stream_or_nobody_anything() {
+    let bank = Bank::start();
+    let mut honest = [bank.connect("a", "retail")];
+    bank.until(&mut honest, WELL, |order| order["services"][0]["health"] == "Healthy");
+    let before = bank.daemon.memory_peak();
+    let named = |number: usize| MetricFamily {
+        name: Some(format!("cluster.c{number}.x")),
+        ..MetricFamily::default()
+    };
+    // Below the limit of 16 MiB: many names, many clusters, and one name with millions of metrics that say nothing.
+    let names = (0..600_000).map(named).collect();
+    let clusters = (0..150_000).flat_map(|number| {
+        vec![
+            counter(&format!("cluster.c{number}.upstream_rq_completed"), 1.0),
+            counter(&format!("cluster.c{number}.upstream_rq_5xx"), 1.0),
+        ]
+    });
+    let empty = MetricFamily {
+        name: Some("cluster.loan-v2.upstream_rq_completed".to_owned()),
+        metric: vec![Metric::default(); 2_000_000],
+        ..MetricFamily::default()
+    };
+    for (node, families) in [("names", names), ("clusters", clusters.collect()), ("empty", vec![empty])] {
+        let proxy = bank.connect(node, "retail");
+        bank.report(&proxy, families).unwrap();
+        bank.report(&proxy, Vec::new()).unwrap();
+        assert!(bank.ended(proxy).is_ok(), "{node}");
+    }
+    // Over it: a million names of Envoy's length.
+    let too_many = bank.connect("too-many", "retail");
+    let named = |number| counter(&format!("cluster.c{number}.upstream_rq_completed"), 1.0);
+    bank.report(&too_many, (0..1_000_000).map(named).collect()).unwrap();
+    assert_eq!(bank.ended(too_many).unwrap_err().code(), Code::OutOfRange);
+    let grown = bank.daemon.memory_peak() - before;
+    assert!(grown < 100 << 20, "{} MiB", grown >> 20);
+    bank.until(&mut honest, FAILING, |order| order["phase"] != "Running");
+}
+
+/// Proxies are believed what they say of their own tenant: often one alone meets the fault.
+#[test]
+fn a_fault_that_one_proxy_alone_sees_is_found() {
+    let bank = Bank::start();
+    let [mut seeing, mut others] = [["a"].as_slice(), &["b", "c", "d"]]
+        .map(|nodes| nodes.iter().map(|node| bank.connect(node, "retail")).collect::<Vec<_>>());
+    bank.until(&mut seeing, WELL, |order| order["services"][0]["health"] == "Healthy");
+    let order = bank.until(&mut seeing, FAILING, |order| {
+        bank.count(&mut others, WELL);
+        order["phase"] != "Running"
+    });
+    let errors = &order["services"][0]["judged"]["gray"]["errors"];
+    assert!(errors.as_u64() > Some(0), "{order}");
 }

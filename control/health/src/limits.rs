@@ -21,11 +21,12 @@ pub const STALE: Duration = Duration::from_secs(15);
 /// How long requests of one version wait for some of the other to be compared with, where proxies report both at once.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Proxies that are counted of one version: several times as many as one daemon serves. One more is not heard.
+/// Proxies that are counted of one version, with those that came back on another stream: several times as many as one daemon serves. One
+/// more is not heard.
 pub const MAX_NODES: usize = 65_536;
 
-/// Requests of one report at most: no proxy serves as many between two flushes, so whoever says so says nothing.
-pub const MAX_REQUESTS: u64 = 10_000_000;
+/// Requests of one proxy in one tick at most: a million a second. No proxy serves as many, so whoever says so says nothing.
+pub const MAX_REQUESTS_PER_TICK: u64 = 250_000;
 
 /// How many ticks are in a time, rounded down.
 pub(crate) fn ticks(time: Duration) -> u64 {

@@ -101,7 +101,12 @@ impl Bank {
 
     /// Lets proxies count so much, again and again, until order 1 is as wanted, and gives it.
     #[track_caller]
-    pub fn until(&self, proxies: &mut [Proxy], each: [u64; 4], is_wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(
+        &self,
+        proxies: &mut [Proxy],
+        each: [u64; 4],
+        mut is_wanted: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
             self.count(proxies, each);
@@ -111,6 +116,12 @@ impl Bank {
             }
             assert!(Instant::now() < deadline, "{order}");
         }
+    }
+
+    /// Ends the reports of a proxy; an error when the daemon did before.
+    pub fn ended(&self, proxy: Proxy) -> Result<(), Status> {
+        drop(proxy.reports);
+        self.runtime.block_on(proxy.served).unwrap()
     }
 
     /// Order 1 as it is.
@@ -134,12 +145,6 @@ impl Proxy {
             of_cluster("loan-v1", stable, stable_errors, stable_times),
         ]
         .concat()
-    }
-
-    /// Why the daemon ended the stream of its reports.
-    pub fn ended(self, bank: &Bank) -> Status {
-        drop(self.reports);
-        bank.runtime.block_on(self.served).unwrap().unwrap_err()
     }
 }
 

@@ -5,13 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::io::prometheus::client::{Metric, MetricFamily, MetricType};
+use envoy_types::pb::io::prometheus::client::MetricType;
+
+use crate::fields::{Fields, Garbled, Value};
+use crate::report::{Family, Metric};
 
 /// What the name of every figure of a cluster begins with.
 const PREFIX: &str = "cluster.";
 
 /// The label that names the cluster, where Envoy is told to send tags as labels.
 const CLUSTER_LABEL: &str = "envoy.cluster_name";
+
+/// What Istio puts behind the name of a cluster since 1.23, so that its end is found.
+const DELIMITER: char = ';';
 
 /// Requests that came to an end, with an answer of the upstream or of the proxy in its place: 503 where there was no connection, 504
 /// where it took too long.
@@ -39,52 +45,90 @@ pub struct ClusterReport {
     pub healthy: Option<u64>,
 }
 
+/// Clusters of which one report may speak: ten times those of a proxy in a large mesh. It says nothing of more.
+const MAX_CLUSTERS: usize = 50_000;
+
+/// Buckets of one histogram; Envoy has about 20. One of more says nothing.
+const MAX_BUCKETS: usize = 1_000;
+
+/// How many requests took at most so many milliseconds, by growing bounds; and how many there were.
+type Latency = (Vec<(f64, u64)>, u64);
+
+/// Takes a figure into the report of its cluster.
+type Take = fn(&mut ClusterReport, Metric<'_>) -> Result<(), Garbled>;
+
 /// What one report says of each cluster that is named in it.
-pub(crate) fn read(families: &[MetricFamily]) -> BTreeMap<&str, ClusterReport> {
-    let mut by_cluster = BTreeMap::<&str, ClusterReport>::new();
-    for family in families {
-        for metric in &family.metric {
-            let Some((cluster, figure)) = cluster_and_figure(family.name(), metric) else { continue };
-            if let Some(take) = taker(figure, family.r#type()) {
-                take(by_cluster.entry(cluster).or_default(), metric);
+#[derive(Debug, Default)]
+pub(crate) struct Clusters<'a>(pub(crate) BTreeMap<&'a str, ClusterReport>);
+
+// === impl Clusters ===
+
+impl<'a> Clusters<'a> {
+    /// Takes what a family says, if it is one of ours.
+    pub(crate) fn take(&mut self, family: &Family<'a>) -> Result<(), Garbled> {
+        let Some(rest) = family.name.strip_prefix(PREFIX) else { return Ok(()) };
+        // The cluster may have dots in its name, and a figure's name has none.
+        let (named, figure) =
+            rest.rsplit_once('.').map_or((None, rest), |(named, figure)| (Some(named), figure));
+        let Some(take) = taker(figure, family.kind) else { return Ok(()) };
+        for metric in family.metrics() {
+            let metric = metric?;
+            let Some(cluster) = named.map_or_else(|| metric.label(CLUSTER_LABEL), |named| Ok(Some(named)))?
+            else {
+                continue;
+            };
+            let cluster = cluster.strip_suffix(DELIMITER).unwrap_or(cluster);
+            if self.0.len() < MAX_CLUSTERS || self.0.contains_key(cluster) {
+                take(self.0.entry(cluster).or_default(), metric)?;
             }
         }
+        Ok(())
     }
-    by_cluster
-}
-
-/// The cluster may have dots in its name, and a figure's name has none.
-fn cluster_and_figure<'a>(name: &'a str, metric: &'a Metric) -> Option<(&'a str, &'a str)> {
-    let rest = name.strip_prefix(PREFIX)?;
-    rest.rsplit_once('.').or_else(|| {
-        let label = metric.label.iter().find(|label| label.name() == CLUSTER_LABEL)?;
-        Some((label.value(), rest))
-    })
 }
 
 /// What to do with a figure of that name, if it is one of ours.
-fn taker(figure: &str, kind: MetricType) -> Option<fn(&mut ClusterReport, &Metric)> {
+fn taker(figure: &str, kind: MetricType) -> Option<Take> {
     match (figure, kind) {
-        (COMPLETED, MetricType::Counter) => Some(|report, metric| report.completed = counted(metric)),
-        (ERRORS, MetricType::Counter) => Some(|report, metric| report.errors = counted(metric)),
-        (HEALTHY, MetricType::Gauge) => Some(|report, metric| {
-            report.healthy = metric.gauge.as_ref().and_then(|gauge| whole_count(gauge.value?))
+        (COMPLETED, MetricType::Counter) => Some(|report, metric| {
+            report.completed = metric.counter()?.and_then(whole_count);
+            Ok(())
         }),
-        (TIME, MetricType::Histogram) => Some(|report, metric| report.latency = latency(metric)),
+        (ERRORS, MetricType::Counter) => Some(|report, metric| {
+            report.errors = metric.counter()?.and_then(whole_count);
+            Ok(())
+        }),
+        (HEALTHY, MetricType::Gauge) => Some(|report, metric| {
+            report.healthy = metric.gauge()?.and_then(whole_count);
+            Ok(())
+        }),
+        (TIME, MetricType::Histogram) => Some(|report, metric| {
+            report.latency = metric.histogram()?.map(latency).transpose()?.flatten();
+            Ok(())
+        }),
         _ => None,
     }
 }
 
-fn counted(metric: &Metric) -> Option<u64> {
-    whole_count(metric.counter.as_ref()?.value?)
-}
-
-fn latency(metric: &Metric) -> Option<(Vec<(f64, u64)>, u64)> {
-    let histogram = metric.histogram.as_ref()?;
-    let bound = |bucket: &envoy_types::pb::io::prometheus::client::Bucket| {
-        Some((bucket.upper_bound?, bucket.cumulative_count?))
-    };
-    Some((histogram.bucket.iter().filter_map(bound).collect(), histogram.sample_count?))
+/// The bounds of a histogram with how many requests lie below, and how many there were.
+fn latency(histogram: &[u8]) -> Result<Option<Latency>, Garbled> {
+    /// The fields of a histogram, and of a bucket.
+    const COUNT: u32 = 1;
+    const BUCKET: u32 = 3;
+    const BUCKET_COUNT: u32 = 1;
+    const BUCKET_BOUND: u32 = 2;
+    let (mut count, mut bounds) = (None, Vec::new());
+    for field in Fields::of(histogram) {
+        match field? {
+            (COUNT, Value::Number(number)) => count = Some(number),
+            (BUCKET, Value::Bytes(bucket)) if bounds.len() <= MAX_BUCKETS => {
+                let bound = Fields::last(bucket, BUCKET_BOUND)?.and_then(Value::double);
+                let below = Fields::last(bucket, BUCKET_COUNT)?.and_then(Value::number);
+                bounds.extend(bound.zip(below));
+            }
+            _ => {}
+        }
+    }
+    Ok(count.filter(|_| bounds.len() <= MAX_BUCKETS).map(|count| (bounds, count)))
 }
 
 /// A count, which travels as a double; one that is no whole number, negative, or too large to be exact is none.
@@ -99,9 +143,19 @@ pub fn whole_count(value: f64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::io::prometheus::client::{Bucket, Counter, Gauge, Histogram, LabelPair};
+    use envoy_types::pb::io::prometheus::client::{
+        Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily,
+    };
+    use prost::Message as _;
 
     use super::*;
+
+    fn read(families: &[MetricFamily]) -> BTreeMap<String, ClusterReport> {
+        let encoded: Vec<Vec<u8>> = families.iter().map(MetricFamily::encode_to_vec).collect();
+        let mut clusters = Clusters::default();
+        encoded.iter().for_each(|family| clusters.take(&Family::read(family).unwrap()).unwrap());
+        clusters.0.into_iter().map(|(name, report)| (name.to_owned(), report)).collect()
+    }
 
     fn family(name: &str, kind: MetricType, metric: Metric) -> MetricFamily {
         MetricFamily {
@@ -138,7 +192,35 @@ mod tests {
             ..ClusterReport::default()
         };
         let read = read(&families);
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [("outbound|80|v2|loan.bank.svc", expected)]);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [("outbound|80|v2|loan.bank.svc".to_owned(), expected)]
+        );
+    }
+
+    #[test]
+    fn the_delimiter_behind_istios_names_is_none_of_them() {
+        let family =
+            counter("cluster.outbound|80|v2|loan.bank.svc.cluster.local;.upstream_rq_completed", 20.0);
+        let read = read(&[family]);
+        assert_eq!(read["outbound|80|v2|loan.bank.svc.cluster.local"].completed, Some(20));
+    }
+
+    #[test]
+    fn more_clusters_and_more_buckets_than_anybody_has_say_nothing() {
+        let named = |number: usize| counter(&format!("cluster.c{number}.upstream_rq_completed"), 1.0);
+        let families: Vec<_> = (0..MAX_CLUSTERS + 10).map(named).chain([named(0)]).collect();
+        assert_eq!(read(&families).len(), MAX_CLUSTERS);
+        let of = |buckets: usize| {
+            let bucket = Bucket { upper_bound: Some(1.0), cumulative_count: Some(2), ..Bucket::default() };
+            let histogram =
+                Histogram { sample_count: Some(5), bucket: vec![bucket; buckets], ..Histogram::default() };
+            let metric = Metric { histogram: Some(histogram), ..Metric::default() };
+            read(&[family("cluster.a.upstream_rq_time", MetricType::Histogram, metric)])["a"]
+                .latency
+                .is_some()
+        };
+        assert_eq!([20, MAX_BUCKETS, MAX_BUCKETS + 1, 100_000].map(of), [true, true, false, false]);
     }
 
     #[test]

@@ -8,14 +8,13 @@ mod play;
 
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
 use prost::Message as _;
 
 use crate::caller::Caller;
 use crate::fuzzing::play::Play;
 use crate::limits::{Limits, MAX_ERROR_BYTES, MAX_NAME_BYTES};
-use crate::metrics_service;
 use crate::proxies::Proxies;
+use crate::report::Report;
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Identity, Protocol, Stream, World};
@@ -80,10 +79,8 @@ fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
 fn report(mut tape: Tape<'_>) {
     let proxies = Proxies::new(Limits::DEFAULT.proxies, std::sync::Arc::default());
     while let Some(message) = tape.message() {
-        let Ok(message) = StreamMetricsMessage::decode(message) else { return };
-        let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
-        let report = metrics_service::read(&message.envoy_metrics);
-        if let Ok(Identity { node, .. }) = Identity::of(node) {
+        let Ok(Report { node, of_filter: report, .. }) = Report::read(message) else { return };
+        if let Ok(Identity { node, .. }) = Identity::of(node.as_ref()) {
             assert!(proxies.report(&node, None, report, Instant::now()).is_none(), "nobody is connected");
         }
         if let Some(revision) = report.revision {

@@ -11,6 +11,7 @@ mod canary;
 mod clusters;
 mod discovery;
 mod ecds;
+mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,6 +24,7 @@ mod outbound;
 mod pieces;
 mod proxies;
 mod refusals;
+mod report;
 mod resource;
 mod server;
 mod snapshot;
@@ -36,7 +38,7 @@ mod wire;
 pub use canary::CanaryShare;
 pub use clusters::{ClusterReport, whole_count};
 pub use ecds::{FilterSettings, RESOURCE_PREFIX, resource_name};
-pub use metrics_service::Reports;
+pub use metrics_service::{Reporter, Reports};
 pub use proxies::{Nack, ProxyStatus, Standing};
 pub use refusals::Refusal;
 pub use resource::{Publication, PublishError};

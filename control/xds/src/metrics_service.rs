@@ -1,37 +1,54 @@
-//! What the filters say of themselves: the two gauges of ours in Envoy's metrics stream. After a rejection nothing else that Envoy
+//! Envoy's metrics service: what proxies count, and what their filters say of themselves. After a rejection nothing else that Envoy
 //! offers tells what really runs.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsService;
-use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamMetricsResponse};
-use envoy_types::pb::io::prometheus::client::MetricFamily;
+use bytes::{Buf as _, Bytes};
+use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::SERVICE_NAME;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::codegen::Service;
+use tonic::server::{Grpc, NamedService};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::{ProstCodec, ProstEncoder};
 
 use crate::caller::Caller;
-use crate::clusters::{self, ClusterReport};
+use crate::clusters::ClusterReport;
+use crate::fields::Garbled;
 use crate::gate::Gate;
 use crate::listener::Listener;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
+use crate::report::Report;
 use crate::snapshot::Snapshots;
 use crate::spiffe::SpiffeId;
 use crate::stream::{Identity, Refusal};
 use crate::telemetry::{METRICS, OpenStream, Reason};
 
-/// The gauge of the revision that the filter runs.
-const REVISION_GAUGE: &str = "graylane_revision";
-
-/// The gauge that is not zero while the filter holds on to older rules because it could not read the newest.
-const REJECTED_GAUGE: &str = "graylane_config_rejected";
+/// The only method.
+const METHOD: &str = "StreamMetrics";
 
 /// Takes what proxies count of the clusters to which they send requests.
 pub trait Reports: fmt::Debug + Send + Sync {
-    /// The proxy of a node, which asks for the rules of these tenants, told this of these clusters. It is called for each message, on the
-    /// task of its stream.
-    fn take(&self, node: &str, tenants: &[Arc<str>], by_cluster: &BTreeMap<&str, ClusterReport>);
+    /// A proxy told this of these clusters. It is called for each message, on the task of its stream.
+    fn take(&self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>);
+}
+
+/// Who reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter<'a> {
+    /// The node that the proxy says it is. Without certificates anybody may say so.
+    pub node: &'a str,
+    /// The number of its stream, which grows: counters of two streams are not those of one process.
+    pub stream: u64,
+    /// The tenants whose rules that node asks for, under the same certificate.
+    pub tenants: &'a [Arc<str>],
 }
 
 /// Reads metrics streams into the table of proxies, and for whom it may concern.
@@ -43,13 +60,25 @@ pub(crate) struct Metrics {
     pub(crate) gate: Gate,
 }
 
+/// The service. It is not the generated one: that unpacks each message, whatever it becomes.
+#[derive(Clone, Debug)]
+pub(crate) struct Served(Arc<Metrics>);
+
+/// Hands out messages as they lie.
+#[derive(Debug, Default)]
+struct Whole(BufferSettings);
+
+/// A stream as it comes.
+struct Call(Arc<Metrics>);
+
+type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
 // === impl Metrics ===
 
-#[tonic::async_trait]
-impl MetricsService for Metrics {
-    async fn stream_metrics(
+impl Metrics {
+    async fn serve(
         &self,
-        request: Request<Streaming<StreamMetricsMessage>>,
+        request: Request<Streaming<Bytes>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
         let caller = Caller::of(request.extensions());
         caller.check().map_err(|status| self.gate.refuse(Reason::Expired, status))?;
@@ -62,45 +91,48 @@ impl MetricsService for Metrics {
             status = caller.expired() => Err(self.gate.refuse(Reason::Expired, status)),
         }
     }
-}
 
-impl Metrics {
     /// Takes in one report after another, until the client ends the stream.
     async fn hear(
         &self,
-        inbound: &mut Streaming<StreamMetricsMessage>,
+        inbound: &mut Streaming<Bytes>,
         caller: &Caller,
         telemetry: &OpenStream,
     ) -> Result<(), Status> {
         let mut listener = Listener::new(&self.gate);
         let mut message = Box::pin(listener.first(inbound, &self.gate)).await?;
-        let Some(first) = &message else { return Ok(()) };
-        let Identity { node, .. } = self.identity(first)?;
-        while let Some(report) = message {
+        let (mut node, stream) = (None, self.proxies.new_stream().number());
+        while let Some(bytes) = message {
             telemetry.heard();
-            self.hand_on(&node, caller.id(), &report.envoy_metrics);
-            let of_filter = read(&report.envoy_metrics);
-            if of_filter != FilterReport::default() {
-                self.take(&node, caller.id(), of_filter);
+            let report = Report::read(&bytes).map_err(|garbled| self.garbled(garbled))?;
+            if node.is_none() {
+                node = Some(self.identity(&report)?.node);
             }
-            // Read, it is fifty times as large as it came, and the next one is a while away.
-            drop(report);
+            if let Some(node) = &node {
+                self.hand_on(node, stream, caller.id(), &report);
+                self.take(node, caller.id(), report.of_filter);
+            }
+            // The next one is a while away.
+            drop(bytes);
             message = listener.next(inbound, &self.gate).await?;
         }
         Ok(())
     }
 
     /// Tells whom it may concern what a proxy counted, if it is one whose rules are served here.
-    fn hand_on(&self, node: &str, spiffe: Option<&SpiffeId>, families: &[MetricFamily]) {
+    fn hand_on(&self, node: &str, stream: u64, spiffe: Option<&SpiffeId>, report: &Report<'_>) {
         let Some(reports) = &self.reports else { return };
-        let tenants = self.proxies.tenants(node, spiffe);
+        let tenants = &self.proxies.tenants(node, spiffe);
         if !tenants.is_empty() {
-            reports.take(node, &tenants, &clusters::read(families));
+            reports.take(Reporter { node, stream, tenants }, &report.clusters.0);
         }
     }
 
     /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
     fn take(&self, node: &str, spiffe: Option<&SpiffeId>, report: FilterReport) {
+        if report == FilterReport::default() {
+            return;
+        }
         let unreadable = self.proxies.report(node, spiffe, report, Instant::now());
         let Some(Unreadable { resource, version, runs }) = unreadable else { return };
         tracing::warn!(%node, %resource, %version, runs, "filter cannot read its configuration");
@@ -109,84 +141,96 @@ impl Metrics {
     }
 
     /// Who sends. Envoy says it in the first message of a stream only.
-    fn identity(&self, message: &StreamMetricsMessage) -> Result<Identity, Status> {
-        let node = message.identifier.as_ref().and_then(|identifier| identifier.node.as_ref());
-        Identity::of(node).map_err(|refusal: Refusal| {
+    fn identity(&self, report: &Report<'_>) -> Result<Identity, Status> {
+        Identity::of(report.node.as_ref()).map_err(|refusal: Refusal| {
             self.gate.telemetry.refused(Reason::Malformed);
             Status::invalid_argument(refusal.to_string())
         })
     }
+
+    fn garbled(&self, garbled: Garbled) -> Status {
+        self.gate.telemetry.refused(Reason::Unreadable);
+        Status::invalid_argument(format!("the report cannot be read: {garbled}"))
+    }
 }
 
-/// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
-pub(crate) fn read(families: &[MetricFamily]) -> FilterReport {
-    let revision = values(families, REVISION_GAUGE).filter_map(clusters::whole_count).min();
-    let rejected_config = values(families, REJECTED_GAUGE).map(|value| value != 0.0).reduce(|a, b| a || b);
-    FilterReport { revision, rejected_config }
+// === impl Served ===
+
+impl Served {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(metrics))
+    }
 }
 
-fn values<'a>(families: &'a [MetricFamily], gauge: &'static str) -> impl Iterator<Item = f64> + 'a {
-    let ours = families.iter().filter(move |family| is_named(family.name(), gauge));
-    ours.flat_map(|family| &family.metric).filter_map(|metric| metric.gauge.as_ref()?.value)
+impl NamedService for Served {
+    const NAME: &'static str = SERVICE_NAME;
 }
 
-/// True for the gauge under any of the prefixes that Envoy and its sinks put before it: `wasmcustom.`, or `wasmcustom_`.
-fn is_named(name: &str, gauge: &str) -> bool {
-    name.strip_suffix(gauge).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '_']))
+impl Service<http::Request<Body>> for Served {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let metrics = Arc::clone(&self.0);
+        Box::pin(async move {
+            if request.uri().path() != format!("/{SERVICE_NAME}/{METHOD}") {
+                return Ok(Status::unimplemented("there is no such method").into_http());
+            }
+            let bytes_max = metrics.gate.limits.metrics_bytes;
+            let mut grpc = Grpc::new(Whole::default()).max_decoding_message_size(bytes_max);
+            Ok(grpc.client_streaming(Call(metrics), request).await)
+        })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use envoy_types::pb::io::prometheus::client::{Counter, Gauge, Metric};
+// === impl Call ===
 
-    use super::*;
+impl Service<Request<Streaming<Bytes>>> for Call {
+    type Response = Response<StreamMetricsResponse>;
+    type Error = Status;
+    type Future = Answer<Self::Response, Status>;
 
-    fn gauge(name: &str, values: &[f64]) -> MetricFamily {
-        let metric = |value: &f64| Metric { gauge: Some(Gauge { value: Some(*value) }), ..Metric::default() };
-        let metric = values.iter().map(metric).collect();
-        MetricFamily { name: Some(name.to_owned()), metric, ..MetricFamily::default() }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn check(families: &[MetricFamily], revision: Option<u64>, rejected_config: Option<bool>) {
-        assert_eq!(read(families), FilterReport { revision, rejected_config });
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        let metrics = Arc::clone(&self.0);
+        Box::pin(async move { metrics.serve(request).await })
+    }
+}
+
+// === impl Whole ===
+
+impl Codec for Whole {
+    type Encode = StreamMetricsResponse;
+    type Decode = Bytes;
+    type Encoder = ProstEncoder<StreamMetricsResponse>;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<StreamMetricsResponse, ()>::raw_encoder(self.0)
     }
 
-    #[test]
-    fn our_gauges_are_found_under_the_names_that_envoy_gives_them() {
-        for prefix in ["wasmcustom.", "wasmcustom_", "envoy_wasmcustom_", ""] {
-            let revision = gauge(&format!("{prefix}graylane_revision"), &[7.0]);
-            let rejected = gauge(&format!("{prefix}graylane_config_rejected"), &[1.0]);
-            check(&[revision, rejected], Some(7), Some(true));
-        }
+    fn decoder(&mut self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl Decoder for Whole {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
     }
 
-    #[test]
-    fn other_metrics_are_ignored() {
-        let mut counter = gauge("wasmcustom.graylane_revision", &[]);
-        let value = Some(Counter { value: Some(9.0), ..Counter::default() });
-        counter.metric.push(Metric { counter: value, ..Metric::default() });
-        let families = [
-            gauge("wasmcustom.graylane_revisions", &[9.0]),
-            gauge("notgraylane_revision", &[9.0]),
-            gauge("server.live", &[1.0]),
-            MetricFamily::default(),
-            counter,
-        ];
-        check(&families, None, None);
-    }
-
-    #[test]
-    fn of_several_values_the_worse_counts() {
-        let revision = gauge("wasmcustom.graylane_revision", &[8.0, 7.0]);
-        let rejected = gauge("wasmcustom.graylane_config_rejected", &[1.0, 0.0]);
-        check(&[revision, rejected], Some(7), Some(true));
-    }
-
-    #[test]
-    fn a_value_that_is_no_revision_is_no_report() {
-        for odd in [-1.0, 0.5, f64::NAN, f64::INFINITY, 1e17] {
-            check(&[gauge("wasmcustom.graylane_revision", &[odd])], None, None);
-        }
-        check(&[gauge("wasmcustom.graylane_revision", &[0.0])], Some(0), None);
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0
     }
 }

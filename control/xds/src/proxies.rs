@@ -161,6 +161,15 @@ impl ProxyStatus {
     }
 }
 
+// === impl StreamId ===
+
+impl StreamId {
+    /// A number that no earlier stream has.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 // === impl Proxies ===
 
 impl Proxies {

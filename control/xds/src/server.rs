@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,7 +19,7 @@ use crate::limits::{
     GOAWAY_LEAD, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, SHUTDOWN_GRACE, TRIAL_PAUSE, TRIAL_REST,
     TRIAL_TICK,
 };
-use crate::metrics_service::{Metrics, Reports};
+use crate::metrics_service::{Metrics, Reports, Served};
 use crate::proxies::{Proxies, ProxyStatus, Standing};
 use crate::refusals::Refusal;
 use crate::resource::{Publication, PublishError};
@@ -207,7 +206,7 @@ impl Xds {
             proxies: self.proxies.clone(),
             gate: self.gate.clone(),
         });
-        let metrics = MetricsServiceServer::new(Metrics {
+        let metrics = Served::new(Metrics {
             reports: self.reports.clone(),
             snapshots: self.snapshots.clone(),
             proxies: self.proxies.clone(),
@@ -219,7 +218,7 @@ impl Xds {
             .max_concurrent_streams(self.gate.limits.streams_per_connection)
             .add_service(Ecds::new(discovery.clone()))
             .add_service(Ads::new(discovery))
-            .add_service(metrics.max_decoding_message_size(self.gate.limits.metrics_bytes))
+            .add_service(metrics)
     }
 }
 

@@ -1,10 +1,15 @@
 //! A running server on a port of the system's choice, and waiting with a deadline.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use graylane_xds::limits::Limits;
-use graylane_xds::{CanaryShare, FilterSettings, ProxyStatus, Publication, ServeError, Tls, Xds};
+use graylane_xds::{
+    CanaryShare, ClusterReport, FilterSettings, ProxyStatus, Publication, Reporter, Reports, ServeError, Tls,
+    Xds,
+};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,9 +27,21 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A server, until it is dropped or told to close.
 pub struct Stage {
     pub xds: Xds,
+    heard: Arc<Heard>,
     address: String,
     close: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+/// Of which tenants each report was taken: node and tenants.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<(String, Vec<String>)>>);
+
+impl Reports for Heard {
+    fn take(&self, reporter: Reporter<'_>, _: &BTreeMap<&str, ClusterReport>) {
+        let tenants = reporter.tenants.iter().map(ToString::to_string).collect();
+        self.0.lock().unwrap().push((reporter.node.to_owned(), tenants));
+    }
 }
 
 // === impl Stage ===
@@ -38,7 +55,8 @@ impl Stage {
     pub async fn start_with(tls: Option<Tls>, limits: Limits) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL, limits);
+        let heard = Arc::<Heard>::default();
+        let xds = Xds::new(FilterSettings::default(), CanaryShare::ALL, limits).reporting_to(heard.clone());
         let xds = match tls {
             Some(tls) => xds.secured(tls),
             None => xds,
@@ -48,7 +66,12 @@ impl Stage {
             let _ = closed.await;
         };
         let served = tokio::spawn(xds.clone().serve(listener, shutdown));
-        Self { xds, address, close: Some(close), served: Some(served) }
+        Self { xds, heard, address, close: Some(close), served: Some(served) }
+    }
+
+    /// Of whom reports were taken so far, and for which tenants.
+    pub fn heard(&self) -> Vec<(String, Vec<String>)> {
+        self.heard.0.lock().unwrap().clone()
     }
 
     pub fn address(&self) -> &str {

@@ -198,6 +198,22 @@ async fn nobody_speaks_for_a_proxy_of_another_identity() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_is_taken_for_the_tenants_of_the_certificate_alone() {
+    let secured = Secured::start().await;
+    let mut proxy = secured.proxy(RETAIL, "envoy-1", &[RESOURCE, CARDS_RESOURCE]).await;
+    take(&mut proxy, 1).await;
+    // Its own tenant's, though it asked for both; and nothing from one who only says that it is this proxy, with rights or without.
+    for id in [CARDS, BOTH, RETAIL] {
+        let pair = secured.authority.proxy(id);
+        let (reports, served) = report_stream_on(channel(&secured.stage, &secured.authority, Some(&pair)));
+        reports.send(report("envoy-1", &[])).await.unwrap();
+        drop(reports);
+        soon(served).await.unwrap().unwrap();
+    }
+    assert_eq!(secured.stage.heard(), [("envoy-1".to_owned(), vec!["retail".to_owned()])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_replaced_while_a_stream_is_open() {
     let secured = Secured::start().await;
     let mut proxy = secured.proxy(RETAIL, "old", &[RESOURCE]).await;

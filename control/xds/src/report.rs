@@ -1,0 +1,390 @@
+//! One report of Envoy's metrics service: who sends it, what its filter says of itself, and what it counted of its clusters.
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::io::prometheus::client::MetricType;
+
+use crate::clusters::{self, Clusters};
+use crate::fields::{Fields, Garbled, Value};
+use crate::proxies::FilterReport;
+
+/// The gauge of the revision that the filter runs.
+const REVISION_GAUGE: &str = "graylane_revision";
+
+/// The gauge that is not zero while the filter holds on to older rules because it could not read the newest.
+const REJECTED_GAUGE: &str = "graylane_config_rejected";
+
+/// The fields of a report, and of who sends it.
+const IDENTIFIER: u32 = 1;
+const FAMILIES: u32 = 2;
+const IDENTIFIER_NODE: u32 = 1;
+const NODE_ID: u32 = 1;
+const NODE_CLUSTER: u32 = 2;
+
+/// The fields of a family.
+const FAMILY_NAME: u32 = 1;
+const FAMILY_TYPE: u32 = 3;
+const FAMILY_METRICS: u32 = 4;
+
+/// The fields of a metric and of what is in it.
+const METRIC_LABELS: u32 = 1;
+const METRIC_GAUGE: u32 = 2;
+const METRIC_COUNTER: u32 = 3;
+const METRIC_HISTOGRAM: u32 = 7;
+const LABEL_NAME: u32 = 1;
+const LABEL_VALUE: u32 = 2;
+const GAUGE_VALUE: u32 = 1;
+const COUNTER_VALUE: u32 = 1;
+
+/// What a report says, as far as anybody here wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct Report<'a> {
+    /// Who sends it: its id and its cluster. Envoy says so in the first message of a stream only.
+    pub(crate) node: Option<Node>,
+    /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
+    pub(crate) of_filter: FilterReport,
+    pub(crate) clusters: Clusters<'a>,
+}
+
+/// The metrics of one name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: MetricType,
+    message: &'a [u8],
+}
+
+/// One value of a family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric<'a>(&'a [u8]);
+
+// === impl Report ===
+
+impl<'a> Report<'a> {
+    /// Reads a `StreamMetricsMessage`. What is kept of it is less than a few times as large.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn read(message: &'a [u8]) -> Result<Self, Garbled> {
+        let mut report = Self::default();
+        for field in Fields::of(message) {
+            match field? {
+                (IDENTIFIER, Value::Bytes(identifier)) => report.node = node(identifier)?,
+                (FAMILIES, Value::Bytes(family)) => report.take(&Family::read(family)?)?,
+                _ => {}
+            }
+        }
+        Ok(report)
+    }
+
+    fn take(&mut self, family: &Family<'a>) -> Result<(), Garbled> {
+        let FilterReport { revision, rejected_config } = &mut self.of_filter;
+        if is_named(family.name, REVISION_GAUGE) {
+            for metric in family.metrics() {
+                let value = metric?.gauge()?.and_then(clusters::whole_count);
+                *revision = value.into_iter().chain(*revision).min();
+            }
+        } else if is_named(family.name, REJECTED_GAUGE) {
+            for metric in family.metrics() {
+                let value = metric?.gauge()?.map(|value| value != 0.0);
+                *rejected_config = value.into_iter().chain(*rejected_config).max();
+            }
+        }
+        self.clusters.take(family)
+    }
+}
+
+/// The node in an identifier: of all that Envoy says of itself the two names.
+fn node(identifier: &[u8]) -> Result<Option<Node>, Garbled> {
+    let Some(node) = Fields::last(identifier, IDENTIFIER_NODE)?.and_then(Value::bytes) else {
+        return Ok(None);
+    };
+    let text = |number| match Fields::last(node, number)? {
+        None => Ok(String::new()),
+        Some(value) => value.text().map(ToOwned::to_owned).ok_or(Garbled),
+    };
+    Ok(Some(Node { id: text(NODE_ID)?, cluster: text(NODE_CLUSTER)?, ..Node::default() }))
+}
+
+/// True for the gauge under any of the prefixes that Envoy and its sinks put before it: `wasmcustom.`, or `wasmcustom_`.
+fn is_named(name: &str, gauge: &str) -> bool {
+    name.strip_suffix(gauge).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '_']))
+}
+
+// === impl Family ===
+
+impl<'a> Family<'a> {
+    /// Reads a `MetricFamily`. One whose name is no text has no name.
+    pub(crate) fn read(message: &'a [u8]) -> Result<Self, Garbled> {
+        let (mut name, mut kind) = ("", MetricType::Counter);
+        for field in Fields::of(message) {
+            match field? {
+                (FAMILY_NAME, text) => name = text.text().unwrap_or_default(),
+                (FAMILY_TYPE, Value::Number(number)) => {
+                    let number = i32::try_from(number).unwrap_or(i32::MAX);
+                    kind = MetricType::try_from(number).unwrap_or(MetricType::Untyped);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { name, kind, message })
+    }
+
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = Result<Metric<'a>, Garbled>> + use<'a> {
+        Fields::of(self.message).filter_map(|field| match field {
+            Ok((FAMILY_METRICS, Value::Bytes(metric))) => Some(Ok(Metric(metric))),
+            Ok(_) => None,
+            Err(garbled) => Some(Err(garbled)),
+        })
+    }
+}
+
+// === impl Metric ===
+
+impl<'a> Metric<'a> {
+    pub(crate) fn gauge(self) -> Result<Option<f64>, Garbled> {
+        self.value(METRIC_GAUGE, GAUGE_VALUE)
+    }
+
+    pub(crate) fn counter(self) -> Result<Option<f64>, Garbled> {
+        self.value(METRIC_COUNTER, COUNTER_VALUE)
+    }
+
+    /// The histogram as it lies.
+    pub(crate) fn histogram(self) -> Result<Option<&'a [u8]>, Garbled> {
+        Ok(Fields::last(self.0, METRIC_HISTOGRAM)?.and_then(Value::bytes))
+    }
+
+    /// The value of a label.
+    pub(crate) fn label(self, name: &str) -> Result<Option<&'a str>, Garbled> {
+        for field in Fields::of(self.0) {
+            if let (METRIC_LABELS, Value::Bytes(label)) = field?
+                && Fields::last(label, LABEL_NAME)?.and_then(Value::text) == Some(name)
+            {
+                return Ok(Fields::last(label, LABEL_VALUE)?.and_then(Value::text));
+            }
+        }
+        Ok(None)
+    }
+
+    fn value(self, kind: u32, value: u32) -> Result<Option<f64>, Garbled> {
+        let Some(inner) = Fields::last(self.0, kind)?.and_then(Value::bytes) else { return Ok(None) };
+        Ok(Fields::last(inner, value)?.and_then(Value::double))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
+    use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
+    use envoy_types::pb::io::prometheus::client::{
+        Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily,
+    };
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::clusters::ClusterReport;
+
+    const NAMES: [&str; 9] = [
+        "wasmcustom.graylane_revision",
+        "graylane_config_rejected",
+        "cluster.a.upstream_rq_completed",
+        "cluster.a.upstream_rq_5xx",
+        "cluster.a.membership_healthy",
+        "cluster.a.b.upstream_rq_time",
+        "cluster.upstream_rq_completed",
+        "cluster.a.upstream_rq_total",
+        "server.live",
+    ];
+
+    fn gauge(name: &str, values: &[f64]) -> MetricFamily {
+        let metric = |value: &f64| Metric { gauge: Some(Gauge { value: Some(*value) }), ..Metric::default() };
+        let metric = values.iter().map(metric).collect();
+        MetricFamily { name: Some(name.to_owned()), metric, ..MetricFamily::default() }
+    }
+
+    fn message(families: &[MetricFamily]) -> Vec<u8> {
+        let envoy_metrics = families.to_vec();
+        StreamMetricsMessage { envoy_metrics, ..StreamMetricsMessage::default() }.encode_to_vec()
+    }
+
+    fn check(families: &[MetricFamily], revision: Option<u64>, rejected_config: Option<bool>) {
+        let message = message(families);
+        let read = Report::read(&message).unwrap();
+        assert_eq!(read.of_filter, FilterReport { revision, rejected_config });
+    }
+
+    #[test]
+    fn our_gauges_are_found_under_the_names_that_envoy_gives_them() {
+        for prefix in ["wasmcustom.", "wasmcustom_", "envoy_wasmcustom_", ""] {
+            let revision = gauge(&format!("{prefix}graylane_revision"), &[7.0]);
+            let rejected = gauge(&format!("{prefix}graylane_config_rejected"), &[1.0]);
+            check(&[revision, rejected], Some(7), Some(true));
+        }
+    }
+
+    #[test]
+    fn other_metrics_are_ignored() {
+        let mut counter = gauge("wasmcustom.graylane_revision", &[]);
+        let value = Some(Counter { value: Some(9.0), ..Counter::default() });
+        counter.metric.push(Metric { counter: value, ..Metric::default() });
+        let families = [
+            gauge("wasmcustom.graylane_revisions", &[9.0]),
+            gauge("notgraylane_revision", &[9.0]),
+            gauge("server.live", &[1.0]),
+            MetricFamily::default(),
+            counter,
+        ];
+        check(&families, None, None);
+    }
+
+    #[test]
+    fn of_several_values_the_worse_counts() {
+        let revision = gauge("wasmcustom.graylane_revision", &[8.0, 7.0]);
+        let rejected = gauge("wasmcustom.graylane_config_rejected", &[1.0, 0.0]);
+        check(&[revision, rejected], Some(7), Some(true));
+    }
+
+    #[test]
+    fn a_value_that_is_no_revision_is_no_report() {
+        for odd in [-1.0, 0.5, f64::NAN, f64::INFINITY, 1e17] {
+            check(&[gauge("wasmcustom.graylane_revision", &[odd])], None, None);
+        }
+        check(&[gauge("wasmcustom.graylane_revision", &[0.0])], Some(0), None);
+    }
+
+    #[test]
+    fn who_sends_is_read_by_its_two_names_alone() {
+        let node =
+            Node { id: "a".into(), cluster: "b".into(), user_agent_name: "envoy".into(), ..Node::default() };
+        let identifier = Some(Identifier { node: Some(node) });
+        let message = StreamMetricsMessage { identifier, ..StreamMetricsMessage::default() }.encode_to_vec();
+        let read = Report::read(&message).unwrap().node;
+        assert_eq!(read, Some(Node { id: "a".into(), cluster: "b".into(), ..Node::default() }));
+        assert_eq!(Report::read(&[]).unwrap().node, None);
+        assert_eq!(Report::read(&[0x0a, 3, 0x0a, 1, 0x0a]).unwrap_err(), Garbled, "a node that is cut off");
+    }
+
+    #[test]
+    fn what_would_be_large_when_it_is_unpacked_is_stepped_over() {
+        // Three million empty metrics, and as many labels: 12 MB that prost makes gigabytes of.
+        let empty = |key: u8| [key, 0].repeat(3_000_000);
+        let metrics = [&[0x0a, 1, b'a'][..], &empty(0x22)].concat();
+        let labels = [&[0x22][..], &varint(6_000_000), &empty(0x0a)].concat();
+        for family in [metrics, labels] {
+            let message = [&[0x12][..], &varint(family.len()), &family].concat();
+            assert!(Report::read(&message).unwrap().clusters.0.is_empty());
+        }
+    }
+
+    fn varint(number: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(number as u64, &mut bytes);
+        bytes
+    }
+
+    /// What prost reads, as it was read before.
+    fn naive(message: &StreamMetricsMessage) -> (FilterReport, BTreeMap<String, ClusterReport>) {
+        let (mut of_filter, mut by_cluster) = (FilterReport::default(), BTreeMap::<_, ClusterReport>::new());
+        for family in &message.envoy_metrics {
+            for metric in &family.metric {
+                let gauge = metric.gauge.as_ref().and_then(|gauge| gauge.value);
+                let counter = metric.counter.as_ref().and_then(|counter| counter.value);
+                match family.name() {
+                    "wasmcustom.graylane_revision" => {
+                        let revision = gauge.and_then(clusters::whole_count);
+                        of_filter.revision = revision.into_iter().chain(of_filter.revision).min();
+                    }
+                    "graylane_config_rejected" => {
+                        let rejected = gauge.map(|value| value != 0.0);
+                        of_filter.rejected_config =
+                            rejected.into_iter().chain(of_filter.rejected_config).max();
+                    }
+                    _ => {}
+                }
+                let Some(rest) = family.name().strip_prefix("cluster.") else { continue };
+                let of_label = || Some((metric.label.first()?.value().to_owned(), rest));
+                let Some((cluster, figure)) =
+                    rest.rsplit_once('.').map(|(a, b)| (a.to_owned(), b)).or_else(of_label)
+                else {
+                    continue;
+                };
+                let mut entry = |figure: fn(&mut ClusterReport) -> &mut Option<u64>, value: Option<f64>| {
+                    *figure(by_cluster.entry(cluster.clone()).or_default()) =
+                        value.and_then(clusters::whole_count);
+                };
+                match (figure, family.r#type()) {
+                    ("upstream_rq_completed", MetricType::Counter) => {
+                        entry(|report| &mut report.completed, counter)
+                    }
+                    ("upstream_rq_5xx", MetricType::Counter) => entry(|report| &mut report.errors, counter),
+                    ("membership_healthy", MetricType::Gauge) => entry(|report| &mut report.healthy, gauge),
+                    ("upstream_rq_time", MetricType::Histogram) => {
+                        let buckets = |histogram: &Histogram| {
+                            let bucket = |bucket: &Bucket| bucket.upper_bound.zip(bucket.cumulative_count);
+                            Some((
+                                histogram.bucket.iter().filter_map(bucket).collect(),
+                                histogram.sample_count?,
+                            ))
+                        };
+                        by_cluster.entry(cluster).or_default().latency =
+                            metric.histogram.as_ref().and_then(buckets);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        (of_filter, by_cluster)
+    }
+
+    fn metrics() -> impl Strategy<Value = Vec<Metric>> {
+        let value = || prop::option::of(prop::sample::select(vec![0.0, 1.0, 2.0, 7.5, -1.0, 1e300]));
+        let bucket = (value(), prop::option::of(0..9_u64)).prop_map(|(upper_bound, cumulative_count)| {
+            Bucket { upper_bound, cumulative_count, ..Bucket::default() }
+        });
+        let histogram = (prop::option::of(0..9_u64), prop::collection::vec(bucket, 0..4));
+        let label = prop::option::of(prop::sample::select(vec!["a", "b"]));
+        let metric = (value(), value(), prop::option::of(histogram), label);
+        let metric = metric.prop_map(|(gauge, counter, histogram, label)| Metric {
+            gauge: gauge.map(|value| Gauge { value: Some(value) }),
+            counter: counter.map(|value| Counter { value: Some(value), ..Counter::default() }),
+            histogram: histogram.map(|(sample_count, bucket)| Histogram {
+                sample_count,
+                bucket,
+                ..Histogram::default()
+            }),
+            label: label.into_iter().map(cluster_label).collect(),
+            timestamp_ms: Some(-1),
+            ..Metric::default()
+        });
+        prop::collection::vec(metric, 0..4)
+    }
+
+    fn cluster_label(cluster: &str) -> LabelPair {
+        LabelPair { name: Some("envoy.cluster_name".to_owned()), value: Some(cluster.to_owned()) }
+    }
+
+    proptest! {
+        #[test]
+        fn it_says_what_prost_says(families in prop::collection::vec((prop::sample::select(NAMES.to_vec()), 0..5, metrics()), 0..9)) {
+            let family = |(name, kind, metric): (&str, i32, Vec<Metric>)| MetricFamily {
+                name: Some(name.to_owned()),
+                r#type: Some(kind),
+                metric,
+                ..MetricFamily::default()
+            };
+            let envoy_metrics = families.into_iter().map(family).collect();
+            let message = StreamMetricsMessage { envoy_metrics, ..StreamMetricsMessage::default() };
+            let bytes = message.encode_to_vec();
+            let Report { of_filter, clusters, .. } = Report::read(&bytes).unwrap();
+            let by_cluster = clusters.0.into_iter().map(|(name, report)| (name.to_owned(), report)).collect();
+            prop_assert_eq!((of_filter, by_cluster), naive(&message));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, 9, 10, 18, 26, 34, 200]), 0..60)) {
+            let _ = Report::read(&bytes);
+        }
+    }
+}
