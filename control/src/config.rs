@@ -309,6 +309,7 @@ impl FileTenant {
 mod tests {
     use super::*;
     use crate::webhooks::Format;
+    use graylane_health::template::{Match, Target};
     use graylane_xds::CanaryShare;
     use graylane_xds::limits::Limits;
 
@@ -531,6 +532,24 @@ mod tests {
         assert!(limits("threads: 3").unwrap_err().contains("threads"));
         let example = Config::read(Path::new("examples/limits.yaml")).unwrap();
         assert_eq!(example.xds().limits, Limits::DEFAULT, "the example says what is so without it");
+    }
+
+    #[test]
+    fn the_example_of_clusters_names_those_of_istio_and_those_that_a_regular_expression_finds() {
+        let example = Config::read(Path::new("examples/clusters.yaml")).unwrap();
+        let target = |service: &str, host: &str| Target {
+            service: service.to_owned(),
+            version: "v2".to_owned(),
+            host: host.to_owned(),
+        };
+        let host = "loan.retail.svc.cluster.local";
+        let (loan, limits) = (target("loan", host), target("cards-limits", "limits.cards"));
+        let istio = example.clusters("retail").clusters([loan.clone()]);
+        assert_eq!(istio.find(&format!("outbound|8080|v2|{host}")), Match::Target(&loan));
+        assert_eq!(istio.find(&format!("outbound|8080||{host}")), Match::Unknown, "all versions at once");
+        let own = example.clusters("cards").clusters([limits.clone()]);
+        assert_eq!(own.find("prod_cards-limits_v2_eu1"), Match::Target(&limits));
+        assert_eq!(own.find("test_cards-limits_v2_eu1"), Match::Unknown);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const XDS_CLUSTER: &str = "xds";
 pub struct EnvoyConfig {
     root: Value,
     module: Option<PathBuf>,
+    /// What Envoy lays over it.
+    overlay: Option<String>,
     folders: BTreeMap<String, PathBuf>,
     addresses_by_cluster: BTreeMap<String, SocketAddr>,
 }
@@ -36,7 +38,26 @@ impl EnvoyConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let root = serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))?;
-        Ok(Self { root, module: None, folders: BTreeMap::new(), addresses_by_cluster: BTreeMap::new() })
+        Ok(Self {
+            root,
+            module: None,
+            overlay: None,
+            folders: BTreeMap::new(),
+            addresses_by_cluster: BTreeMap::new(),
+        })
+    }
+
+    /// Has Envoy lay a file of `envoy-configs/overlay` over it, as `stats-filter.yaml`.
+    pub fn overlay(mut self, file: &str) -> Result<Self> {
+        let path = places::envoy_configs().join("overlay").join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        self.overlay = Some(text);
+        Ok(self)
+    }
+
+    /// The arguments by which Envoy takes the overlay, as the file says.
+    pub(crate) fn overlay_arguments(&self) -> Vec<String> {
+        self.overlay.iter().flat_map(|text| ["--config-yaml".to_owned(), text.clone()]).collect()
     }
 
     /// Names the proxy.

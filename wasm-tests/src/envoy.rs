@@ -34,8 +34,9 @@ pub struct Envoy {
 pub fn validate(config: EnvoyConfig) -> Result<String> {
     let folder = TempDir::new()?;
     let file = folder.path().join("envoy.json");
+    let overlay = config.overlay_arguments();
     fs::write(&file, config.render()?)?;
-    let output = envoy(&file)?.args(["--mode", "validate"]).output()?;
+    let output = envoy(&file)?.args(["--mode", "validate"]).args(overlay).output()?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "Envoy refuses the configuration:\n{log}");
     Ok(log)
@@ -60,8 +61,10 @@ impl Envoy {
     pub fn start_with_workers(config: EnvoyConfig, workers: u32) -> Result<Self> {
         let folder = TempDir::new()?;
         let (file, admin_file) = (folder.path().join("envoy.json"), folder.path().join("admin"));
+        let overlay = config.overlay_arguments();
         fs::write(&file, config.render()?)?;
         let mut command = envoy(&file)?;
+        command.args(overlay);
         command.args(["--concurrency", &workers.to_string(), "--drain-time-s", "1"]);
         command.arg("--admin-address-path").arg(&admin_file);
         let mut process = Process::start("envoy", &mut command, &folder.path().join("envoy.log"))?;

@@ -26,6 +26,16 @@ fn envoy_accepts_every_file_that_users_copy() {
 }
 
 #[test]
+fn envoy_lays_the_stats_filter_over_every_file_that_reports() {
+    let authority = Authority::new();
+    let files = Files::new(&authority.proxy("spiffe://bank.example/ns/retail/sa/loan"), &authority);
+    for file in ["sidecar-outbound.yaml", "sidecar-mtls.yaml", "edge.yaml"] {
+        let config = files.lead(EnvoyConfig::of(file).unwrap()).overlay("stats-filter.yaml").unwrap();
+        validate(config).unwrap_or_else(|error| panic!("{file}: {error:#}"));
+    }
+}
+
+#[test]
 fn envoy_refuses_a_file_with_a_misspelt_field() {
     let config = EnvoyConfig::of("static-rules.yaml").unwrap();
     let refusal = validate(config.edit_http(|http| http["rout_config"] = "x".into())).unwrap_err();
