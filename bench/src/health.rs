@@ -1,5 +1,7 @@
 //! `health`: how seldom a judge is wrong, how soon it finds a fault, and what it costs the daemon to listen to its proxies.
 
+mod bank;
+mod cases;
 mod load;
 mod recovery;
 mod report;
@@ -40,6 +42,8 @@ pub(crate) struct Bench {
 enum Part {
     /// False alarms and the time until a fault is found, with no proxy
     Simulation,
+    /// Each way to do badly, with real Envoys: what is found and when
+    Cases,
     /// From a fault to the rollback, with real Envoys
     Recovery,
     /// What the reports of a thousand proxies cost the daemon
@@ -71,6 +75,10 @@ impl Bench {
         if self.includes(Part::Simulation) {
             eprintln!("  simulated releases");
             found.add(simulation::measure(self.quick)?);
+        }
+        if self.includes(Part::Cases) {
+            eprintln!("  ways to do badly behind real Envoys");
+            found.add(cases::measure(self.quick)?);
         }
         if self.includes(Part::Recovery) {
             eprintln!("  faults behind real Envoys");

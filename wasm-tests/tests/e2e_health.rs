@@ -11,6 +11,9 @@ use judged::{ERRORS, LATENCY, Release, plan};
 /// For how long nothing may happen.
 const LONG_ENOUGH: Duration = Duration::from_secs(8);
 
+/// A request of four a second is gray in so many, which makes five a minute.
+const FEW: [u32; 3] = [1, 4, 48];
+
 #[test]
 fn a_gray_version_that_fails_is_taken_back_and_the_order_says_by_which_figures() {
     let release = Release::start(ERRORS);
@@ -77,4 +80,29 @@ fn nobody_is_taken_back_for_nothing_and_nobody_is_called_healthy_for_nothing() {
     assert_eq!(order["waitsFor"]["kind"], "verdict", "{order}");
     let refused = testbed.daemon.try_cli(&["order", "advance", "1"]).unwrap();
     assert!(refused.stderr.contains("nobody can say yet"), "{}", refused.stderr);
+}
+
+#[test]
+fn with_five_requests_a_minute_nobody_can_say_and_one_or_two_that_fail_take_nobody_back() {
+    let testbed = Testbed::start(&TestbedSettings { envoys: 1, ..TestbedSettings::default() }).unwrap();
+    let release = Release::start_with(testbed, &ERRORS.replace("10s", "60s"), FEW);
+    let check_held = |requests: u64| {
+        let order = release.order().unwrap();
+        let service = &order["services"][0];
+        let judged = &service["judged"];
+        assert_eq!(
+            (&judged["cause"], &service["health"]),
+            (&"too-few-requests".into(), &"Unknown".into()),
+            "{order}"
+        );
+        assert!(judged["gray"]["requests"].as_u64() >= Some(requests), "{judged}");
+        let advanced = release.testbed.daemon.try_cli(&["order", "advance", "1"]).unwrap();
+        assert!(advanced.stderr.contains("nobody can say yet"), "{}", advanced.stderr);
+        judged["gray"]["errors"].as_u64()
+    };
+    release.check_it_stays(Duration::from_secs(26));
+    assert_eq!(check_held(2), Some(0));
+    release.be("loan-v2", Mood::Failing(100));
+    release.check_it_stays(Duration::from_secs(15));
+    assert!((1..=2).contains(&check_held(3).unwrap()));
 }

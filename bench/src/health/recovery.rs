@@ -5,36 +5,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use graylane_wasm_tests::{
-    Client, Envoy, LOAN_HOST, Load, LoadSettings, Mood, Request, Testbed, TestbedSettings, wait,
-};
+use graylane_wasm_tests::Mood;
 use serde_json::{Value, json};
 
-use crate::api::{Api, field};
+use crate::api::field;
 use crate::figures::{self, Row, Samples};
 use crate::goals::Goal;
 use crate::health::Found;
+use crate::health::bank::{Bank, GRAY, Settings};
 
 const ENVOYS: usize = 10;
 /// Threads that send through each Envoy, and requests a second of each: 200 in all, every other one gray.
 const THREADS: usize = 2;
 const RATE: u32 = 10;
-const PILOT: &str = "T0000017";
-const PLAN: &str = "health";
-const JSON: &str = "application/json";
 /// Proxies report once a second: two reports later nothing of a round is still to come.
 const REST: Duration = Duration::from_secs(2);
 const SEED: u64 = 17;
 const MEDIAN_MS: f64 = 3_000.0;
 const P99_MS: f64 = 5_000.0;
-
-/// The daemon, the Envoys, and the requests through them.
-struct Bank {
-    testbed: Testbed,
-    clients: Vec<Client>,
-    api: Api,
-    _load: Vec<Load>,
-}
 
 /// What is measured in each round, from the first failing answer on.
 struct Times {
@@ -47,7 +35,8 @@ struct Times {
 /// # Errors
 /// When a part does not start, or a round goes another way than it should.
 pub(crate) fn measure(rounds: u32) -> Result<Found> {
-    let bank = Bank::start()?;
+    let settings = Settings { envoys: ENVOYS, threads: THREADS, rate: RATE, gray_every: 2, health: health() };
+    let bank = Bank::start(&settings)?;
     let mut rng = Rng::with_seed(SEED);
     let mut times = Times {
         told: Samples::new("recovery.told", "the order is rolled back"),
@@ -55,7 +44,7 @@ pub(crate) fn measure(rounds: u32) -> Result<Found> {
     };
     for round in 1..=rounds {
         // The fault is in no step with the reports.
-        bank.round(rng.u64(..1_000), &mut times).with_context(|| format!("round {round}"))?;
+        run(&bank, rng.u64(..1_000), &mut times).with_context(|| format!("round {round}"))?;
         eprintln!("  {round} of {rounds} rounds");
     }
     let rows = [times.told.row()?, times.back.row()?];
@@ -65,115 +54,39 @@ pub(crate) fn measure(rounds: u32) -> Result<Found> {
     Ok(Found { goals, tables, rows, charts: Vec::new(), method: method() })
 }
 
-// === impl Bank ===
-
-impl Bank {
-    fn start() -> Result<Self> {
-        let testbed = Testbed::start(&TestbedSettings { envoys: ENVOYS, ..TestbedSettings::default() })?;
-        let api = Api::new(testbed.daemon.http());
-        api.post("/plans", JSON, &plan().to_string())?;
-        let clients: Vec<Client> = testbed.envoys.iter().map(Envoy::client).collect();
-        let requests = vec![("gray".to_owned(), pilot()), ("stable".to_owned(), Request::to(LOAN_HOST))];
-        let settings = LoadSettings { requests, stable: "v1".to_owned(), threads: THREADS, rate: RATE };
-        let load = clients.iter().map(|client| Load::start(client, &settings)).collect();
-        Ok(Self { testbed, clients, api, _load: load })
-    }
-
-    /// An order from its start to its rollback, which nobody asks for.
-    fn round(&self, pause_ms: u64, times: &mut Times) -> Result<()> {
-        let order = self.api.post("/orders", JSON, &json!({ "plan": PLAN }).to_string())?;
-        let order = field(&order, "id").as_u64().with_context(|| format!("no order: {order}"))?;
-        self.until_judged(order, "healthy")?;
-        self.until_everywhere("v2")?;
-        thread::sleep(Duration::from_millis(pause_ms));
-        let begun = Instant::now();
-        self.be(Mood::Failing(100))?;
-        // Looking at the order sends no gray request, which would help to find the fault.
-        self.until_phase(order, &["RollingBack", "RolledBack"])?;
-        times.told.push(begun.elapsed());
-        self.until_everywhere("v1")?;
-        times.back.push(begun.elapsed());
-        self.be(Mood::Well)?;
-        self.check_reason(&self.until_phase(order, &["RolledBack"])?)?;
-        thread::sleep(REST);
-        self.check_everywhere("v1")
-    }
-
-    fn be(&self, mood: Mood) -> Result<()> {
-        let gray = self.testbed.upstreams.iter().find(|upstream| upstream.cluster() == "loan-v2");
-        gray.context("no gray upstream")?.be(mood);
-        Ok(())
-    }
-
-    fn until_judged(&self, order: u64, verdict: &str) -> Result<()> {
-        wait::until("the verdict", || {
-            let view = self.api.get(&format!("/orders/{order}"))?;
-            let judged = field(&view, "services").get(0).map(|service| field(service, "judged"));
-            ensure!(judged.is_some_and(|judged| field(judged, "verdict") == verdict), "{view}");
-            Ok(())
-        })
-    }
-
-    fn until_phase(&self, order: u64, phases: &[&str]) -> Result<Value> {
-        wait::until("the phase", || {
-            let view = self.api.get(&format!("/orders/{order}"))?;
-            ensure!(field(&view, "phase").as_str().is_some_and(|phase| phases.contains(&phase)), "{view}");
-            Ok(view)
-        })
-    }
-
-    /// Waits until every proxy sends the pilot to a version, one after the other: none goes back by itself.
-    fn until_everywhere(&self, version: &str) -> Result<()> {
-        self.clients.iter().try_for_each(|client| wait::until(version, || sends_to(client, version)))
-    }
-
-    fn check_everywhere(&self, version: &str) -> Result<()> {
-        self.clients.iter().try_for_each(|client| sends_to(client, version))
-    }
-
-    /// The order says which figures were too bad.
-    fn check_reason(&self, order: &Value) -> Result<()> {
-        let timeline = field(order, "timeline").to_string();
-        ensure!(timeline.contains("is faulty") && timeline.contains("gray requests failed"), "{timeline}");
-        Ok(())
-    }
+/// An order from its start to its rollback, which nobody asks for.
+fn run(bank: &Bank, pause_ms: u64, times: &mut Times) -> Result<()> {
+    let order = bank.start_order()?;
+    bank.until_found(order, "healthy")?;
+    bank.until_everywhere("v2")?;
+    thread::sleep(Duration::from_millis(pause_ms));
+    let begun = Instant::now();
+    bank.be(GRAY, Mood::Failing(100))?;
+    // Looking at the order sends no gray request, which would help to find the fault.
+    bank.until_phase(order, &["RollingBack", "RolledBack"])?;
+    times.told.push(begun.elapsed());
+    bank.until_everywhere("v1")?;
+    times.back.push(begun.elapsed());
+    bank.be(GRAY, Mood::Well)?;
+    check_reason(&bank.until_phase(order, &["RolledBack"])?)?;
+    thread::sleep(REST);
+    bank.check_everywhere("v1")
 }
 
-fn sends_to(client: &Client, version: &str) -> Result<()> {
-    let answer = client.send(&pilot())?;
-    ensure!(
-        answer.version == version && answer.status == 200,
-        "{} answered with {}",
-        answer.version,
-        answer.status
-    );
+/// The order says which figures were too bad.
+fn check_reason(order: &Value) -> Result<()> {
+    let timeline = field(order, "timeline").to_string();
+    ensure!(timeline.contains("is faulty") && timeline.contains("gray requests failed"), "{timeline}");
     Ok(())
 }
 
-fn pilot() -> Request {
-    Request::to(LOAN_HOST).teller(PILOT)
-}
-
-fn plan() -> Value {
+fn health() -> Value {
     json!({
-        "apiVersion": "graylane.dev/v1alpha1",
-        "kind": "ReleasePlan",
-        "metadata": { "name": PLAN, "tenant": "retail" },
-        "spec": {
-            "owner": "bench",
-            "services": [{ "name": "loan", "hosts": [LOAN_HOST], "stable": "v1", "gray": "v2" }],
-            "stages": [
-                { "name": "pilot", "scope": { "include": { "teller": [PILOT] } } },
-                { "name": "whole-bank", "scope": { "all": true } },
-            ],
-            "health": {
-                "window": "10s",
-                "minRequests": 20,
-                "errors": { "max": "2%", "overStable": "1%" },
-                "endpoints": { "min": 1 },
-                "onFault": "rollback-order",
-            },
-        },
+        "window": "10s",
+        "minRequests": 20,
+        "errors": { "max": "2%", "overStable": "1%" },
+        "endpoints": { "min": 1 },
+        "onFault": "rollback-order",
     })
 }
 

@@ -275,3 +275,24 @@ proptest! {
         }
     }
 }
+
+/// Five requests a minute, one every twelve seconds, beside a stable version that does well.
+#[test]
+fn five_requests_a_minute_are_too_few_to_praise_and_nine_that_fail_in_a_row_are_blamed() {
+    const TICKS_BETWEEN: u32 = 48;
+    /// What is said behind each request, for two hours.
+    fn said(errors: u64) -> impl Iterator<Item = Verdict> {
+        let mut court = Court::new(Policy { min_requests: 20, ..with_errors(Some(0.02), Some(0.01)) });
+        (0..600).map(move |_| {
+            court.tick(&figures(1, errors), &figures(1, 0));
+            court.ticks(TICKS_BETWEEN - 1, &figures(0, 0), &figures(1, 0))
+        })
+    }
+    let is_undecided = |verdict: &Verdict| {
+        matches!(verdict, Verdict::Undecided(Why::TooFewRequests { seen: 1..=5, wanted: 20 }))
+    };
+    assert!(said(0).all(|verdict| is_undecided(&verdict)));
+    let failed = said(1).position(|verdict| !is_undecided(&verdict));
+    assert_eq!(failed, Some(8), "the ninth, a minute and a half behind the first");
+    assert!(matches!(said(1).nth(8), Some(Verdict::Unhealthy(_))));
+}
