@@ -21,6 +21,8 @@ pub struct Plan {
     /// `stay` or `finish`.
     pub at_retention_end: Option<&'static str>,
     pub on_fault: Option<OnFault>,
+    /// Whether a daemon has to say how its gray versions do.
+    pub is_judged: bool,
     pub calendar: Option<Calendar>,
 }
 
@@ -81,6 +83,7 @@ impl Plan {
             retention_seconds: [None, None, Some(20), Some(90)][rng.usize(..4)],
             at_retention_end: [None, Some("stay"), Some("finish"), Some("finish")][rng.usize(..4)],
             on_fault: faults.get(rng.usize(..4)).copied(),
+            is_judged: rng.u8(..3) == 0,
             calendar: (rng.u8(..3) == 0).then(|| Calendar::random(now, rng)),
         }
     }
@@ -96,7 +99,10 @@ impl Plan {
             "settle": (self.settle_seconds > 0).then(|| format!("{}s", self.settle_seconds)),
             "retention": self.retention_seconds.map(|seconds| format!("{seconds}s")),
             "atRetentionEnd": self.at_retention_end,
-            "health": { "onFault": self.on_fault.map(OnFault::word) },
+            "health": {
+                "onFault": self.on_fault.map(OnFault::word),
+                "errors": self.is_judged.then(|| json!({ "max": "2%" })),
+            },
             "calendar": self.calendar.as_ref().map(Calendar::to_json),
         });
         json!({

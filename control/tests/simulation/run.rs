@@ -31,9 +31,10 @@ pub struct Violation {
 pub type Checked = Result<(), Violation>;
 
 /// Orders that wait, by what they wait for.
-pub const WAITS: [&str; 11] = [
+pub const WAITS: [&str; 12] = [
     "looks at waits for proxies",
     "looks at waits for health",
+    "looks at waits for verdict",
     "looks at waits for settling",
     "looks at waits for hold",
     "looks at waits for approval",

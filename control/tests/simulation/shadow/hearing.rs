@@ -217,6 +217,10 @@ impl ShadowOrder {
         }
         let faulty = self.faulty(before);
         let faulty = faulty.map(|service| format!("order {} went on with {service}, which is", self.id));
-        holds("nothing goes forward with a faulty gray service", faulty)
+        holds("nothing goes forward with a faulty gray service", faulty)?;
+        let unjudged = self.unjudged(before);
+        let unjudged =
+            unjudged.map(|service| format!("order {} went on, and nobody can say of {service}", self.id));
+        holds("nothing goes forward while nobody can say", unjudged)
     }
 }

@@ -160,6 +160,18 @@ impl ShadowOrder {
         self.plan.services.iter().find(is_faulty).map(|service| service.name)
     }
 
+    /// A gray service of which nobody can say how it does and somebody has to, with what was told of the order at some time.
+    pub(super) fn unjudged(&self, told: &Told) -> Option<&'static str> {
+        let is_unjudged =
+            |service: &&Service| told.is_gray(service.name) && self.health(service.name) == Health::Unknown;
+        self.plan
+            .services
+            .iter()
+            .filter(|_| self.plan.is_judged)
+            .find(is_unjudged)
+            .map(|service| service.name)
+    }
+
     /// Whether an order that runs has nothing to wait for but its proxies.
     pub fn is_ready(&self) -> bool {
         let is_here = |service: &Service| match self.entered(service.name) {
@@ -167,7 +179,7 @@ impl ShadowOrder {
             (entered, _) => entered == self.told.stage,
         };
         let holds = self.plan.stages[self.told.stage - 1].hold_seconds > 0;
-        let is_well = self.faulty(&self.told).is_none();
+        let is_well = self.faulty(&self.told).is_none() && self.unjudged(&self.told).is_none();
         self.told.phase == Phase::Running && !holds && is_well && self.plan.services.iter().all(is_here)
     }
 
