@@ -20,7 +20,7 @@ use graylane_health::{
 };
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
-use graylane_xds::{ClusterReport, Reporter, Reports};
+use graylane_xds::{ClusterReport, Reported, Reporter, Reports};
 use prometheus::{QueryCounts, Question, Told};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -247,12 +247,12 @@ impl Vitals {
 }
 
 impl Reports for Vitals {
-    fn take(&self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>) {
+    fn take(&self, reporter: Reporter<'_>, reported: &Reported<'_>) {
         let mut inner = self.inner();
         let Some(wards) = inner.wards.get_mut(&HealthSource::Envoy) else { return };
         for tenant in reporter.tenants {
             if let Some(ward) = wards.get_mut(&**tenant) {
-                ward.take(reporter, by_cluster);
+                ward.take(reporter, &reported.clusters);
             }
         }
     }

@@ -42,6 +42,10 @@ fn reporter(tenants: &[Arc<str>]) -> Reporter<'_> {
     Reporter { node: "proxy", stream: 1, tenants }
 }
 
+fn of_clusters(clusters: BTreeMap<&str, ClusterReport>) -> Reported<'_> {
+    Reported { clusters, ..Reported::default() }
+}
+
 /// A service with its order and what its one proxy counted.
 struct Stage {
     vitals: Vitals,
@@ -68,7 +72,7 @@ impl Stage {
         let report = |completed, errors| ClusterReport { completed, errors, ..ClusterReport::default() };
         let (gray, stable) = (report(gray, gray_errors), report(stable, stable_errors));
         let by_cluster = BTreeMap::from([("loan-v2", gray), ("loan-v1", stable)]);
-        self.vitals.take(reporter(&["retail".into()]), &by_cluster);
+        self.vitals.take(reporter(&["retail".into()]), &of_clusters(by_cluster));
         self.quiet()
     }
 
@@ -126,8 +130,9 @@ fn clusters_of_others_and_of_no_judged_order_count_nothing() {
         completed += 100;
         let report = ClusterReport { completed: Some(completed), ..ClusterReport::default() };
         let by_cluster = BTreeMap::from([("loan-v3", report.clone()), ("other", report.clone())]);
-        stage.vitals.take(reporter(&["retail".into()]), &by_cluster);
-        stage.vitals.take(reporter(&["cards".into()]), &BTreeMap::from([("loan-v2", report)]));
+        stage.vitals.take(reporter(&["retail".into()]), &of_clusters(by_cluster));
+        let by_cluster = BTreeMap::from([("loan-v2", report)]);
+        stage.vitals.take(reporter(&["cards".into()]), &of_clusters(by_cluster));
         assert_eq!(stage.quiet(), None);
     }
     assert_eq!(stage.vitals.finding(1, "loan").unwrap().gray.tally.requests(), 0);
@@ -300,7 +305,7 @@ fn nobody_counts_but_the_source_that_the_plan_names() {
     };
     for count in 1..100 {
         let by_cluster = BTreeMap::from([("loan-v2", report(count * 10)), ("loan-v1", report(count))]);
-        by_prometheus.vitals.take(reporter(&["retail".into()]), &by_cluster);
+        by_prometheus.vitals.take(reporter(&["retail".into()]), &of_clusters(by_cluster));
         by_prometheus.tick();
         let question = by_prometheus.question();
         let sample = Some(Sample { at_ms: count, age: TICK });

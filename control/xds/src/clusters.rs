@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::io::prometheus::client::MetricType;
 
 use crate::fields::{Fields, Garbled, Value};
-use crate::report::{Family, Metric};
+use crate::report::{Family, Metric, bounded_entry};
 
 /// What the name of every figure of a cluster begins with.
 const PREFIX: &str = "cluster.";
@@ -57,33 +57,27 @@ type Latency = (Vec<(f64, u64)>, u64);
 /// Takes a figure into the report of its cluster.
 type Take = fn(&mut ClusterReport, Metric<'_>) -> Result<(), Garbled>;
 
-/// What one report says of each cluster that is named in it.
-#[derive(Debug, Default)]
-pub(crate) struct Clusters<'a>(pub(crate) BTreeMap<&'a str, ClusterReport>);
-
-// === impl Clusters ===
-
-impl<'a> Clusters<'a> {
-    /// Takes what a family says, if it is one of ours.
-    pub(crate) fn take(&mut self, family: &Family<'a>) -> Result<(), Garbled> {
-        let Some(rest) = family.name.strip_prefix(PREFIX) else { return Ok(()) };
-        // The cluster may have dots in its name, and a figure's name has none.
-        let (named, figure) =
-            rest.rsplit_once('.').map_or((None, rest), |(named, figure)| (Some(named), figure));
-        let Some(take) = taker(figure, family.kind) else { return Ok(()) };
-        for metric in family.metrics() {
-            let metric = metric?;
-            let Some(cluster) = named.map_or_else(|| metric.label(CLUSTER_LABEL), |named| Ok(Some(named)))?
-            else {
-                continue;
-            };
-            let cluster = cluster.strip_suffix(DELIMITER).unwrap_or(cluster);
-            if self.0.len() < MAX_CLUSTERS || self.0.contains_key(cluster) {
-                take(self.0.entry(cluster).or_default(), metric)?;
-            }
+/// Takes what a family says of a cluster, if it is one of ours.
+pub(crate) fn take<'a>(
+    clusters: &mut BTreeMap<&'a str, ClusterReport>,
+    family: &Family<'a>,
+) -> Result<(), Garbled> {
+    let Some(rest) = family.name.strip_prefix(PREFIX) else { return Ok(()) };
+    // The cluster may have dots in its name, and a figure's name has none.
+    let (named, figure) = rest.rsplit_once('.').map_or((None, rest), |(named, figure)| (Some(named), figure));
+    let Some(take) = taker(figure, family.kind) else { return Ok(()) };
+    for metric in family.metrics() {
+        let metric = metric?;
+        let Some(cluster) = named.map_or_else(|| metric.label(CLUSTER_LABEL), |named| Ok(Some(named)))?
+        else {
+            continue;
+        };
+        let cluster = cluster.strip_suffix(DELIMITER).unwrap_or(cluster);
+        if let Some(report) = bounded_entry(clusters, cluster, MAX_CLUSTERS) {
+            take(report, metric)?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What to do with a figure of that name, if it is one of ours.
@@ -152,9 +146,9 @@ mod tests {
 
     fn read(families: &[MetricFamily]) -> BTreeMap<String, ClusterReport> {
         let encoded: Vec<Vec<u8>> = families.iter().map(MetricFamily::encode_to_vec).collect();
-        let mut clusters = Clusters::default();
-        encoded.iter().for_each(|family| clusters.take(&Family::read(family).unwrap()).unwrap());
-        clusters.0.into_iter().map(|(name, report)| (name.to_owned(), report)).collect()
+        let mut clusters = BTreeMap::new();
+        encoded.iter().for_each(|family| take(&mut clusters, &Family::read(family).unwrap()).unwrap());
+        clusters.into_iter().map(|(name, report)| (name.to_owned(), report)).collect()
     }
 
     fn family(name: &str, kind: MetricType, metric: Metric) -> MetricFamily {

@@ -94,6 +94,10 @@ pub const REPORT_GRACE: Duration = Duration::from_secs(6);
 /// How long a filter is believed what it reported last.
 pub const REPORT_FRESH: Duration = Duration::from_secs(60);
 
+/// Versions of services of which one report may say how many requests were steered to them: more than twice as many as the 4,096 series
+/// at which a filter stops. It says nothing of more.
+pub const MAX_STEERED: usize = 10_000;
+
 /// How often trials are looked at though no proxy moved, because time passes.
 pub const TRIAL_TICK: Duration = DEBOUNCE;
 

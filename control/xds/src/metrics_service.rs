@@ -1,7 +1,6 @@
 //! Envoy's metrics service: what proxies count, and what their filters say of themselves. After a rejection nothing else that Envoy
 //! offers tells what really runs.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
@@ -20,12 +19,11 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use crate::caller::Caller;
-use crate::clusters::ClusterReport;
 use crate::fields::Garbled;
 use crate::gate::Gate;
 use crate::listener::Listener;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
-use crate::report::Report;
+use crate::report::{Report, Reported};
 use crate::snapshot::Snapshots;
 use crate::spiffe::SpiffeId;
 use crate::stream::{Identity, Refusal};
@@ -34,10 +32,10 @@ use crate::telemetry::{METRICS, OpenStream, Reason};
 /// The only method.
 const METHOD: &str = "StreamMetrics";
 
-/// Takes what proxies count of the clusters to which they send requests.
+/// Takes what proxies count of the requests that they send on.
 pub trait Reports: fmt::Debug + Send + Sync {
-    /// A proxy told this of these clusters. It is called for each message, on the task of its stream.
-    fn take(&self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>);
+    /// A proxy told this. It is called for each message, on the task of its stream.
+    fn take(&self, reporter: Reporter<'_>, reported: &Reported<'_>);
 }
 
 /// Who reports.
@@ -124,7 +122,7 @@ impl Metrics {
         let Some(reports) = &self.reports else { return };
         let tenants = &self.proxies.tenants(node, spiffe);
         if !tenants.is_empty() {
-            reports.take(Reporter { node, stream, tenants }, &report.clusters.0);
+            reports.take(Reporter { node, stream, tenants }, &report.reported);
         }
     }
 

@@ -1,11 +1,15 @@
-//! One report of Envoy's metrics service: who sends it, what its filter says of itself, and what it counted of its clusters.
+//! One report of Envoy's metrics service: who sends it, what its filter says of itself, and what both counted.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::io::prometheus::client::MetricType;
 
-use crate::clusters::{self, Clusters};
+use crate::clusters::{self, ClusterReport};
 use crate::fields::{Fields, Garbled, Value};
 use crate::proxies::FilterReport;
+use crate::steered;
 
 /// The gauge of the revision that the filter runs.
 const REVISION_GAUGE: &str = "graylane_revision";
@@ -42,7 +46,17 @@ pub(crate) struct Report<'a> {
     pub(crate) node: Option<Node>,
     /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
     pub(crate) of_filter: FilterReport,
-    pub(crate) clusters: Clusters<'a>,
+    pub(crate) reported: Reported<'a>,
+}
+
+/// What a proxy counted, as one report says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reported<'a> {
+    /// What it counted of each cluster to which it sends requests, by the cluster's name.
+    pub clusters: BTreeMap<&'a str, ClusterReport>,
+    /// Requests that its filter steered since the proxy started, by service and version. Of two tenants' services of one name the filters
+    /// count together.
+    pub steered: BTreeMap<(&'a str, &'a str), u64>,
 }
 
 /// The metrics of one name.
@@ -89,7 +103,8 @@ impl<'a> Report<'a> {
                 *rejected_config = value.into_iter().chain(*rejected_config).max();
             }
         }
-        self.clusters.take(family)
+        clusters::take(&mut self.reported.clusters, family)?;
+        steered::take(&mut self.reported.steered, family)
     }
 }
 
@@ -105,9 +120,27 @@ fn node(identifier: &[u8]) -> Result<Option<Node>, Garbled> {
     Ok(Some(Node { id: text(NODE_ID)?, cluster: text(NODE_CLUSTER)?, ..Node::default() }))
 }
 
-/// True for the gauge under any of the prefixes that Envoy and its sinks put before it: `wasmcustom.`, or `wasmcustom_`.
+/// True for the gauge under any prefix.
 fn is_named(name: &str, gauge: &str) -> bool {
-    name.strip_suffix(gauge).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(['.', '_']))
+    name.strip_suffix(gauge).is_some_and(is_prefix)
+}
+
+/// True for what Envoy and its sinks put before a filter's statistics: `wasmcustom.`, `wasmcustom_`, or nothing.
+pub(crate) fn is_prefix(text: &str) -> bool {
+    text.is_empty() || text.ends_with(['.', '_'])
+}
+
+/// The entry of a key, which may be new while there are fewer than so many.
+pub(crate) fn bounded_entry<K: Ord, V: Default>(
+    map: &mut BTreeMap<K, V>,
+    key: K,
+    limit: usize,
+) -> Option<&mut V> {
+    let has_room = map.len() < limit;
+    match map.entry(key) {
+        Entry::Occupied(entry) => Some(entry.into_mut()),
+        Entry::Vacant(entry) => has_room.then(|| entry.insert(V::default())),
+    }
 }
 
 // === impl Family ===
@@ -135,6 +168,11 @@ impl<'a> Family<'a> {
             Ok(_) => None,
             Err(garbled) => Some(Err(garbled)),
         })
+    }
+
+    /// The last metric, which counts where all are of one name.
+    pub(crate) fn last(&self) -> Result<Option<Metric<'a>>, Garbled> {
+        self.metrics().try_fold(None, |_, metric| metric.map(Some))
     }
 }
 
@@ -181,10 +219,8 @@ mod tests {
     };
     use proptest::prelude::*;
     use prost::Message as _;
-    use std::collections::BTreeMap;
 
     use super::*;
-    use crate::clusters::ClusterReport;
 
     const NAMES: [&str; 9] = [
         "wasmcustom.graylane_revision",
@@ -274,7 +310,7 @@ mod tests {
         let labels = [&[0x22][..], &varint(6_000_000), &empty(0x0a)].concat();
         for family in [metrics, labels] {
             let message = [&[0x12][..], &varint(family.len()), &family].concat();
-            assert!(Report::read(&message).unwrap().clusters.0.is_empty());
+            assert_eq!(Report::read(&message).unwrap().reported, Reported::default());
         }
     }
 
@@ -377,8 +413,8 @@ mod tests {
             let envoy_metrics = families.into_iter().map(family).collect();
             let message = StreamMetricsMessage { envoy_metrics, ..StreamMetricsMessage::default() };
             let bytes = message.encode_to_vec();
-            let Report { of_filter, clusters, .. } = Report::read(&bytes).unwrap();
-            let by_cluster = clusters.0.into_iter().map(|(name, report)| (name.to_owned(), report)).collect();
+            let Report { of_filter, reported, .. } = Report::read(&bytes).unwrap();
+            let by_cluster = reported.clusters.into_iter().map(|(name, report)| (name.to_owned(), report)).collect();
             prop_assert_eq!((of_filter, by_cluster), naive(&message));
         }
 

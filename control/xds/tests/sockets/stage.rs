@@ -1,14 +1,12 @@
 //! A running server on a port of the system's choice, and waiting with a deadline.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use graylane_xds::limits::Limits;
 use graylane_xds::{
-    CanaryShare, ClusterReport, FilterSettings, ProxyStatus, Publication, Reporter, Reports, ServeError, Tls,
-    Xds,
+    CanaryShare, FilterSettings, ProxyStatus, Publication, Reported, Reporter, Reports, ServeError, Tls, Xds,
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -38,7 +36,7 @@ pub struct Stage {
 struct Heard(Mutex<Vec<(String, Vec<String>)>>);
 
 impl Reports for Heard {
-    fn take(&self, reporter: Reporter<'_>, _: &BTreeMap<&str, ClusterReport>) {
+    fn take(&self, reporter: Reporter<'_>, _: &Reported<'_>) {
         let tenants = reporter.tenants.iter().map(ToString::to_string).collect();
         self.0.lock().unwrap().push((reporter.node.to_owned(), tenants));
     }
