@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::fuzzing::play::Play;
 use crate::limits::{Limits, MAX_ERROR_BYTES, MAX_NAME_BYTES};
 use crate::proxies::Proxies;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::stream::delta::Delta;
 use crate::stream::sotw::Sotw;
 use crate::stream::{Event, Identity, Protocol, Stream, World};
@@ -79,7 +79,8 @@ fn hear<S: Stream>(mut stream: S, mut tape: Tape<'_>) {
 fn report(mut tape: Tape<'_>) {
     let proxies = Proxies::new(Limits::DEFAULT.proxies, std::sync::Arc::default());
     while let Some(message) = tape.message() {
-        let Ok(Report { node, of_filter: report, .. }) = Report::read(message) else { return };
+        let Ok(node) = report::sender(message) else { return };
+        let Ok(Report { of_filter: report, .. }) = Report::read(message) else { return };
         if let Ok(Identity { node, .. }) = Identity::of(node.as_ref()) {
             assert!(proxies.report(&node, None, report, Instant::now()).is_none(), "nobody is connected");
         }

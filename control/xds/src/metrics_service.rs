@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -12,18 +11,18 @@ use bytes::{Buf as _, Bytes};
 use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::SERVICE_NAME;
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
-use tonic::codegen::Service;
+use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic_prost::ProstEncoder;
 
 use crate::caller::Caller;
 use crate::fields::Garbled;
 use crate::gate::Gate;
 use crate::listener::Listener;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
-use crate::report::{Report, Reported};
+use crate::report::{self, Report, Reported};
 use crate::snapshot::Snapshots;
 use crate::spiffe::SpiffeId;
 use crate::stream::{Identity, Refusal};
@@ -63,13 +62,10 @@ pub(crate) struct Metrics {
 pub(crate) struct Served(Arc<Metrics>);
 
 /// Hands out messages as they lie.
-#[derive(Debug, Default)]
-struct Whole(BufferSettings);
+struct Whole;
 
 /// A stream as it comes.
 struct Call(Arc<Metrics>);
-
-type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 // === impl Metrics ===
 
@@ -98,36 +94,37 @@ impl Metrics {
         telemetry: &OpenStream,
     ) -> Result<(), Status> {
         let mut listener = Listener::new(&self.gate);
-        let mut message = Box::pin(listener.first(inbound, &self.gate)).await?;
-        let (mut node, stream) = (None, self.proxies.new_stream().number());
-        while let Some(bytes) = message {
-            telemetry.heard();
-            let report = Report::read(&bytes).map_err(|garbled| self.garbled(garbled))?;
-            if node.is_none() {
-                node = Some(self.identity(&report)?.node);
-            }
-            if let Some(node) = &node {
-                self.hand_on(node, stream, caller.id(), &report);
-                self.take(node, caller.id(), report.of_filter);
-            }
+        let first = Box::pin(listener.first(inbound, &self.gate)).await?;
+        let Some(mut message) = first else { return Ok(()) };
+        telemetry.heard();
+        let (node, stream) = (self.identity(&message)?.node, self.proxies.new_stream().number());
+        loop {
+            self.take(&node, stream, caller.id(), &message)?;
             // The next one is a while away.
-            drop(bytes);
-            message = listener.next(inbound, &self.gate).await?;
+            drop(message);
+            let Some(next) = listener.next(inbound, &self.gate).await? else { return Ok(()) };
+            telemetry.heard();
+            message = next;
         }
+    }
+
+    /// Takes what a proxy and its filter counted, if it is one whose rules are served here. Else nothing of it is read.
+    fn take(&self, node: &str, stream: u64, spiffe: Option<&SpiffeId>, message: &[u8]) -> Result<(), Status> {
+        let tenants = &self.proxies.tenants(node, spiffe);
+        if tenants.is_empty() {
+            return Ok(());
+        }
+        let Report { of_filter, reported } =
+            Report::read(message).map_err(|garbled| self.garbled(garbled))?;
+        if let Some(reports) = &self.reports {
+            reports.take(Reporter { node, stream, tenants }, &reported);
+        }
+        self.take_of_filter(node, spiffe, of_filter);
         Ok(())
     }
 
-    /// Tells whom it may concern what a proxy counted, if it is one whose rules are served here.
-    fn hand_on(&self, node: &str, stream: u64, spiffe: Option<&SpiffeId>, report: &Report<'_>) {
-        let Some(reports) = &self.reports else { return };
-        let tenants = &self.proxies.tenants(node, spiffe);
-        if !tenants.is_empty() {
-            reports.take(Reporter { node, stream, tenants }, &report.reported);
-        }
-    }
-
     /// A filter that cannot read what it was sent has refused it: Envoy acknowledges it all the same.
-    fn take(&self, node: &str, spiffe: Option<&SpiffeId>, report: FilterReport) {
+    fn take_of_filter(&self, node: &str, spiffe: Option<&SpiffeId>, report: FilterReport) {
         if report == FilterReport::default() {
             return;
         }
@@ -139,8 +136,9 @@ impl Metrics {
     }
 
     /// Who sends. Envoy says it in the first message of a stream only.
-    fn identity(&self, report: &Report<'_>) -> Result<Identity, Status> {
-        Identity::of(report.node.as_ref()).map_err(|refusal: Refusal| {
+    fn identity(&self, message: &[u8]) -> Result<Identity, Status> {
+        let node = report::sender(message).map_err(|garbled| self.garbled(garbled))?;
+        Identity::of(node.as_ref()).map_err(|refusal: Refusal| {
             self.gate.telemetry.refused(Reason::Malformed);
             Status::invalid_argument(refusal.to_string())
         })
@@ -167,7 +165,7 @@ impl NamedService for Served {
 impl Service<http::Request<Body>> for Served {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Answer<http::Response<Body>, Infallible>;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -180,7 +178,7 @@ impl Service<http::Request<Body>> for Served {
                 return Ok(Status::unimplemented("there is no such method").into_http());
             }
             let bytes_max = metrics.gate.limits.metrics_bytes;
-            let mut grpc = Grpc::new(Whole::default()).max_decoding_message_size(bytes_max);
+            let mut grpc = Grpc::new(Whole).max_decoding_message_size(bytes_max);
             Ok(grpc.client_streaming(Call(metrics), request).await)
         })
     }
@@ -191,7 +189,7 @@ impl Service<http::Request<Body>> for Served {
 impl Service<Request<Streaming<Bytes>>> for Call {
     type Response = Response<StreamMetricsResponse>;
     type Error = Status;
-    type Future = Answer<Self::Response, Status>;
+    type Future = BoxFuture<Self::Response, Status>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
@@ -212,11 +210,11 @@ impl Codec for Whole {
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<StreamMetricsResponse, ()>::raw_encoder(self.0)
+        ProstEncoder::default()
     }
 
     fn decoder(&mut self) -> Self {
-        Self(self.0)
+        Self
     }
 }
 
@@ -226,9 +224,5 @@ impl Decoder for Whole {
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(message.copy_to_bytes(message.remaining())))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        self.0
     }
 }

@@ -42,8 +42,6 @@ const COUNTER_VALUE: u32 = 1;
 /// What a report says, as far as anybody here wants to know.
 #[derive(Debug, Default)]
 pub(crate) struct Report<'a> {
-    /// Who sends it: its id and its cluster. Envoy says so in the first message of a stream only.
-    pub(crate) node: Option<Node>,
     /// The gauges of ours. Of several values for one the worse counts: the lowest revision, and any rejection.
     pub(crate) of_filter: FilterReport,
     pub(crate) reported: Reported<'a>,
@@ -74,17 +72,15 @@ pub(crate) struct Metric<'a>(&'a [u8]);
 // === impl Report ===
 
 impl<'a> Report<'a> {
-    /// Reads a `StreamMetricsMessage`. What is kept of it is less than a few times as large.
+    /// Reads a `StreamMetricsMessage`, but for who sends it. What is kept of it is less than a few times as large.
     ///
     /// # Errors
     /// When it is none.
     pub(crate) fn read(message: &'a [u8]) -> Result<Self, Garbled> {
         let mut report = Self::default();
         for field in Fields::of(message) {
-            match field? {
-                (IDENTIFIER, Value::Bytes(identifier)) => report.node = node(identifier)?,
-                (FAMILIES, Value::Bytes(family)) => report.take(&Family::read(family)?)?,
-                _ => {}
+            if let (FAMILIES, Value::Bytes(family)) = field? {
+                report.take(&Family::read(family)?)?;
             }
         }
         Ok(report)
@@ -108,8 +104,12 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The node in an identifier: of all that Envoy says of itself the two names.
-fn node(identifier: &[u8]) -> Result<Option<Node>, Garbled> {
+/// Who sends a `StreamMetricsMessage`: of all that Envoy says of itself the two names. The rest of the message is stepped over.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn sender(message: &[u8]) -> Result<Option<Node>, Garbled> {
+    let Some(identifier) = Fields::last(message, IDENTIFIER)?.and_then(Value::bytes) else { return Ok(None) };
     let Some(node) = Fields::last(identifier, IDENTIFIER_NODE)?.and_then(Value::bytes) else {
         return Ok(None);
     };
@@ -296,10 +296,10 @@ mod tests {
             Node { id: "a".into(), cluster: "b".into(), user_agent_name: "envoy".into(), ..Node::default() };
         let identifier = Some(Identifier { node: Some(node) });
         let message = StreamMetricsMessage { identifier, ..StreamMetricsMessage::default() }.encode_to_vec();
-        let read = Report::read(&message).unwrap().node;
-        assert_eq!(read, Some(Node { id: "a".into(), cluster: "b".into(), ..Node::default() }));
-        assert_eq!(Report::read(&[]).unwrap().node, None);
-        assert_eq!(Report::read(&[0x0a, 3, 0x0a, 1, 0x0a]).unwrap_err(), Garbled, "a node that is cut off");
+        let node = Node { id: "a".into(), cluster: "b".into(), ..Node::default() };
+        assert_eq!(sender(&message), Ok(Some(node)));
+        assert_eq!(sender(&[]), Ok(None));
+        assert_eq!(sender(&[0x0a, 3, 0x0a, 1, 0x0a]), Err(Garbled), "a node that is cut off");
     }
 
     #[test]
@@ -413,14 +413,14 @@ mod tests {
             let envoy_metrics = families.into_iter().map(family).collect();
             let message = StreamMetricsMessage { envoy_metrics, ..StreamMetricsMessage::default() };
             let bytes = message.encode_to_vec();
-            let Report { of_filter, reported, .. } = Report::read(&bytes).unwrap();
+            let Report { of_filter, reported } = Report::read(&bytes).unwrap();
             let by_cluster = reported.clusters.into_iter().map(|(name, report)| (name.to_owned(), report)).collect();
             prop_assert_eq!((of_filter, by_cluster), naive(&message));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop::sample::select(vec![0, 1, 2, 9, 10, 18, 26, 34, 200]), 0..60)) {
-            let _ = Report::read(&bytes);
+            let _ = (sender(&bytes), Report::read(&bytes));
         }
     }
 }

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsResponse;
+use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use graylane_xds::Protocol;
 use graylane_xds::limits::{
     FIRST_MESSAGE_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Limits, MESSAGES_BURST_SECONDS,
 };
+use http::uri::PathAndQuery;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, pause};
-use tonic::Code;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 
 use crate::clients::{Answer, DeltaClient, Proxy, SotwClient};
 use crate::stage::{RESOURCE, Stage, soon};
@@ -74,6 +78,37 @@ async fn who_does_not_say_who_it_is_in_time_loses_its_stream() {
     assert_eq!(served.await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
     assert_eq!(stage.figure(SILENT), 2.0);
     drop(reports);
+}
+
+/// A report whose families are bytes, which need not be any.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawReport {
+    #[prost(message, optional, tag = "1")]
+    identifier: Option<Identifier>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    families: Vec<Vec<u8>>,
+}
+
+#[tokio::test]
+async fn of_a_proxy_whose_rules_are_not_served_no_report_is_read() {
+    const UNREADABLE: &str = "xds_refused_streams_total{reason=\"unreadable\"}";
+    const REQUESTS: &str = "xds_requests_total{protocol=\"metrics\"}";
+    let stage = limited(Limits::DEFAULT).await;
+    let _known = SotwClient::connect_as(stage.channel(), Protocol::EcdsSotw, "known").await;
+    stage.until(|status| status.connected).await;
+    for (node, code) in [("known", Code::InvalidArgument), ("unknown", Code::Ok)] {
+        let identifier = report(node, &[]).identifier;
+        let garbled = RawReport { identifier, families: vec![vec![0xff]] };
+        let mut client = tonic::client::Grpc::new(stage.channel());
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/envoy.service.metrics.v3.MetricsService/StreamMetrics");
+        let codec = ProstCodec::<RawReport, StreamMetricsResponse>::default();
+        let requests = Request::new(tokio_stream::iter([garbled.clone(), garbled]));
+        let ended = soon(client.client_streaming(requests, path, codec)).await;
+        assert_eq!(ended.map_or_else(|status| status.code(), |_| Code::Ok), code, "{node}");
+    }
+    assert_eq!((stage.figure(UNREADABLE), stage.figure(REQUESTS)), (1.0, 3.0));
+    assert_eq!(stage.heard(), []);
 }
 
 #[tokio::test]
