@@ -6,6 +6,7 @@
 //! `api-v2` of `pay`, unless both are there; then it is nobody's, and [`Match::Ambiguous`] says so.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use regex::bytes::{Regex, RegexBuilder};
 use thiserror::Error;
@@ -59,19 +60,22 @@ pub struct Target {
 
 /// What the names of clusters mean.
 #[derive(Clone, Debug)]
-pub struct Clusters {
-    /// Where the names come from, if not from filling in.
-    regex: Option<Regex>,
-    /// By what stands before and behind the port. Without one, nothing stands behind.
-    by_name: BTreeMap<Name, Owner>,
+pub struct Clusters(Names);
+
+#[derive(Clone, Debug)]
+enum Names {
+    /// By what stands before the port, if the template has one, and by the rest of the name, which stands behind it.
+    FilledIn(BTreeMap<Option<String>, BTreeMap<String, Owner>>),
+    /// By what the regular expression finds.
+    Found(Regex, BTreeMap<Found, Owner>),
 }
 
-/// What identifies a target: the name around the port, or what a regular expression found.
+/// What a regular expression finds in the name of a target's cluster, as far as it has groups for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Name {
-    Whole(String),
-    AroundPort(String, String),
-    Found { service: Option<String>, version: String, host: Option<String> },
+struct Found {
+    service: Option<String>,
+    version: String,
+    host: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,27 +184,21 @@ impl Template {
     /// The meaning of clusters' names, for all that is known.
     #[must_use]
     pub fn clusters(&self, targets: impl IntoIterator<Item = Target>) -> Clusters {
-        let regex = match &self.0 {
-            Form::Parts(_) => None,
-            Form::Regex(regex) => Some(regex.clone()),
-        };
-        let mut clusters = Clusters { regex, by_name: BTreeMap::new() };
-        for target in targets {
-            clusters.add(self.name(&target), target);
-        }
-        clusters
-    }
-
-    fn name(&self, target: &Target) -> Name {
         match &self.0 {
-            Form::Parts(parts) => fill_in(parts, target),
-            Form::Regex(regex) => {
-                let has = |group: &str| regex.capture_names().flatten().any(|name| name == group);
-                Name::Found {
-                    service: has("service").then(|| target.service.clone()),
-                    version: target.version.clone(),
-                    host: has("host").then(|| target.host.clone()),
+            Form::Parts(parts) => {
+                let mut by_before = BTreeMap::<_, BTreeMap<_, _>>::new();
+                for target in targets {
+                    let (before, rest) = fill_in(parts, &target);
+                    give(by_before.entry(before).or_default(), rest, target);
                 }
+                Clusters(Names::FilledIn(by_before))
+            }
+            Form::Regex(regex) => {
+                let mut by_found = BTreeMap::new();
+                for target in targets {
+                    give(&mut by_found, Found::of(regex, &target), target);
+                }
+                Clusters(Names::Found(regex.clone(), by_found))
             }
         }
     }
@@ -222,59 +220,67 @@ impl Clusters {
         if cluster.len() > MAX_CLUSTER_BYTES {
             return Match::Unknown;
         }
-        let names = match &self.regex {
-            Some(regex) => found(regex, cluster).into_iter().collect(),
-            None => readings(cluster),
-        };
-        // With a port next to digits, one name can be read in several ways.
-        let owners = names.iter().filter_map(|name| self.by_name.get(name));
-        owners.fold(Match::Unknown, |so_far, owner| match (so_far, owner) {
-            (Match::Unknown, Owner::One(target)) => Match::Target(target),
-            (Match::Unknown, Owner::Several(a, b)) => Match::Ambiguous(a, b),
-            (Match::Target(first), Owner::One(target)) if !first.is_same_version(target) => {
-                Match::Ambiguous(first, target)
+        match &self.0 {
+            // With a port next to digits, one name can be read in several ways.
+            Names::FilledIn(by_before) => readings(by_before, cluster).fold(Match::Unknown, Match::or),
+            Names::Found(regex, by_found) => {
+                let owner = Found::read(regex, cluster).and_then(|found| by_found.get(&found));
+                owner.into_iter().fold(Match::Unknown, Match::or)
             }
-            (Match::Target(first), Owner::Several(a, _)) => Match::Ambiguous(first, a),
-            (so_far, _) => so_far,
-        })
+        }
     }
 
     /// A regular expression that all engines read, of the names of the clusters that are of this version and of no other. None when
     /// there is none, or when it is a regular expression that says what a name means: that cannot be turned round.
     #[must_use]
     pub fn pattern(&self, service: &str, version: &str) -> Option<String> {
+        let Names::FilledIn(by_before) = &self.0 else { return None };
         let of = |owner: &Owner| matches!(owner, Owner::One(target) if target.service == service && target.version == version);
-        let names = self.by_name.iter().filter(|(_, owner)| of(owner)).map(|(name, _)| name.pattern());
-        names.reduce(|all, name| Some(format!("{}|{}", all?, name?))).flatten()
-    }
-
-    fn add(&mut self, name: Name, target: Target) {
-        match self.by_name.get_mut(&name) {
-            None => {
-                self.by_name.insert(name, Owner::One(target));
-            }
-            Some(owner) => {
-                if let Owner::One(first) = owner
-                    && !first.is_same_version(&target)
-                {
-                    *owner = Owner::Several(first.clone(), target);
-                }
-            }
-        }
+        let names = by_before.iter().flat_map(|(before, by_rest)| {
+            let theirs = by_rest.iter().filter(|(_, owner)| of(owner));
+            theirs.map(|(rest, _)| pattern(before.as_deref(), rest))
+        });
+        names.reduce(|all, name| format!("{all}|{name}"))
     }
 }
 
-// === impl Name ===
+// === impl Found ===
 
-impl Name {
-    fn pattern(&self) -> Option<String> {
-        match self {
-            Self::Whole(name) => Some(regex::escape(name)),
-            Self::AroundPort(before, behind) => {
-                let [before, behind] = [before, behind].map(|text| regex::escape(text));
-                Some(format!("{before}[0-9]{{1,{MAX_PORT_DIGITS}}}{behind}"))
+impl Found {
+    fn of(regex: &Regex, target: &Target) -> Self {
+        let has = |group: &str| regex.capture_names().flatten().any(|name| name == group);
+        Self {
+            service: has("service").then(|| target.service.clone()),
+            version: target.version.clone(),
+            host: has("host").then(|| target.host.clone()),
+        }
+    }
+
+    fn read(regex: &Regex, cluster: &str) -> Option<Self> {
+        let captures = regex.captures(cluster.as_bytes())?;
+        let group = |name: &str| {
+            let bytes = captures.name(name)?.as_bytes();
+            String::from_utf8(bytes.to_vec()).ok()
+        };
+        Some(Self { service: group("service"), version: group("version")?, host: group("host") })
+    }
+}
+
+// === impl Match ===
+
+impl<'a> Match<'a> {
+    /// Whose it is when it can be read as the name of these, too.
+    fn or(self, owner: &'a Owner) -> Self {
+        match (self, owner) {
+            (Self::Unknown, Owner::One(target)) => Self::Target(target),
+            (Self::Unknown, Owner::Several(a, b)) => Self::Ambiguous(a, b),
+            (Self::Target(first), Owner::One(target)) if !first.is_same_version(target) => {
+                Self::Ambiguous(first, target)
             }
-            Self::Found { .. } => None,
+            (Self::Target(first), Owner::Several(a, b)) => {
+                Self::Ambiguous(first, if first.is_same_version(a) { b } else { a })
+            }
+            (so_far, _) => so_far,
         }
     }
 }
@@ -362,7 +368,8 @@ fn parse_regex(template: &str, expression: &str) -> Result<Regex, TemplateError>
     Ok(regex)
 }
 
-fn fill_in(parts: &[Part], target: &Target) -> Name {
+/// What stands before the port, if there is one, and the rest of the name.
+fn fill_in(parts: &[Part], target: &Target) -> (Option<String>, String) {
     let (mut text, mut before_port) = (String::new(), None);
     for part in parts {
         match part {
@@ -373,36 +380,56 @@ fn fill_in(parts: &[Part], target: &Target) -> Name {
             Part::Port => before_port = Some(std::mem::take(&mut text)),
         }
     }
-    match before_port {
-        Some(before) => Name::AroundPort(before, text),
-        None => Name::Whole(text),
-    }
+    (before_port, text)
 }
 
-/// All that a cluster's name can be: whole, or with any of its digits as a port.
-fn readings(cluster: &str) -> Vec<Name> {
-    let mut names = vec![Name::Whole(cluster.to_owned())];
-    for (at, _) in cluster.char_indices() {
-        let Some((before, rest)) = cluster.split_at_checked(at) else { continue };
-        let digits = rest.bytes().take(MAX_PORT_DIGITS).take_while(u8::is_ascii_digit).count();
-        for (_, behind) in (1..=digits).filter_map(|digits| rest.split_at_checked(digits)) {
-            names.push(Name::AroundPort(before.to_owned(), behind.to_owned()));
+/// Gives a name to a target. One that another version has, too, is of both.
+fn give<N: Ord>(owners: &mut BTreeMap<N, Owner>, name: N, target: Target) {
+    match owners.entry(name) {
+        Entry::Vacant(entry) => drop(entry.insert(Owner::One(target))),
+        Entry::Occupied(mut entry) => {
+            if let Owner::One(first) = entry.get()
+                && !first.is_same_version(&target)
+            {
+                let several = Owner::Several(first.clone(), target);
+                entry.insert(several);
+            }
         }
     }
-    names
 }
 
-fn found(regex: &Regex, cluster: &str) -> Option<Name> {
-    let captures = regex.captures(cluster.as_bytes())?;
-    let group = |name: &str| {
-        let bytes = captures.name(name)?.as_bytes();
-        String::from_utf8(bytes.to_vec()).ok()
-    };
-    Some(Name::Found { service: group("service"), version: group("version")?, host: group("host") })
+/// Whose a cluster's name can be: as it is, or with any of its digits as a port. Nothing is copied, for names come from proxies.
+fn readings<'a>(
+    by_before: &'a BTreeMap<Option<String>, BTreeMap<String, Owner>>,
+    cluster: &str,
+) -> impl Iterator<Item = &'a Owner> {
+    by_before.iter().flat_map(move |(before, by_rest)| {
+        let (rest, digits) = match before {
+            None => (cluster, 0..=0),
+            Some(before) => {
+                let rest = cluster.strip_prefix(before.as_str()).unwrap_or_default();
+                let digits = rest.bytes().take(MAX_PORT_DIGITS).take_while(u8::is_ascii_digit).count();
+                (rest, 1..=digits)
+            }
+        };
+        digits.filter_map(move |digits| by_rest.get(rest.get(digits..)?))
+    })
+}
+
+/// A regular expression of a name, with any port in it if something stands before one.
+fn pattern(before_port: Option<&str>, rest: &str) -> String {
+    let rest = regex::escape(rest);
+    match before_port {
+        None => rest,
+        Some(before) => format!("{}[0-9]{{1,{MAX_PORT_DIGITS}}}{rest}", regex::escape(before)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -451,6 +478,9 @@ mod tests {
         let ported = clusters("{service}{version}{port}", &[one.clone(), three.clone()]);
         assert!(matches!(ported.find("av1808"), Match::Ambiguous(..)));
         assert_eq!(ported.find("av109"), Match::Target(&one));
+        let [one, two, other] = [target("1", "1", "a"), target("1", "1", "a1"), target("11", "1", "a")];
+        let ported = clusters("{host}{service}{version}{port}", &[one.clone(), two, other.clone()]);
+        assert_eq!(ported.find("a1119"), Match::Ambiguous(&one, &other), "and not of one version twice");
         let hosts = [target("a", "v1", "one"), target("a", "v1", "two")];
         assert_eq!(clusters("{service}-{version}", &hosts).find("a-v1"), Match::Target(&hosts[0]));
     }
@@ -497,6 +527,33 @@ mod tests {
         assert_eq!(long, TemplateError::TooLong { bytes: 1_025 });
     }
 
+    #[test]
+    fn a_long_name_of_digits_is_looked_up_in_no_time() {
+        let clusters =
+            clusters("{service}{port}{version}", &[target("1", "v1", "h"), target("11", "v1", "h")]);
+        let (name, begun) = ("1".repeat(MAX_CLUSTER_BYTES), Instant::now());
+        for _ in 0..20_000 {
+            assert_eq!(clusters.find(&name), Match::Unknown);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    /// The versions whose name this can be, by each one's own name.
+    fn naive(template: &str, targets: &[Target], cluster: &str) -> BTreeSet<(String, String)> {
+        let is_name = |of: &&Target| {
+            let name = template
+                .replace("{service}", &of.service)
+                .replace("{version}", &of.version)
+                .replace("{host}", &of.host);
+            let Some((before, behind)) = name.split_once("{port}") else { return name == cluster };
+            let port = cluster.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+            port.is_some_and(|port| {
+                (1..=MAX_PORT_DIGITS).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        };
+        targets.iter().filter(is_name).map(|of| (of.service.clone(), of.version.clone())).collect()
+    }
+
     proptest! {
         /// What is filled in is found again, or belongs to two.
         #[test]
@@ -518,6 +575,31 @@ mod tests {
                     Match::Target(found) => prop_assert!(found.is_same_version(of), "{found:?} {of:?}"),
                     Match::Ambiguous(a, b) => prop_assert!(!a.is_same_version(b)),
                     Match::Unknown => prop_assert!(false, "{of:?} is lost"),
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_is_of_all_whose_it_can_be(
+            names in prop::collection::btree_set(("[ab1]{1,3}", "[ab1]{1,2}", "[a1.]{1,2}"), 1..12),
+            template in prop::sample::select(vec![
+                "{service}{version}", "{version}|{service}", "{port}{service}{version}", "{service}{port}{version}", "{host}{service}{version}{port}",
+            ]),
+            names_of_clusters in prop::collection::vec("[ab1.|]{1,8}", 8),
+            ports in prop::collection::vec("[01]{0,6}", 4),
+        ) {
+            let targets: Vec<_> = names.iter().map(|(service, version, host)| target(service, version, host)).collect();
+            let clusters = clusters(template, &targets);
+            let filled = targets.iter().zip(ports.iter().cycle()).map(|(of, port)| template
+                .replace("{service}", &of.service).replace("{version}", &of.version)
+                .replace("{host}", &of.host).replace("{port}", port));
+            for name in names_of_clusters.into_iter().chain(filled) {
+                let can_be = naive(template, &targets, &name);
+                let is_one = |of: &Target| can_be.contains(&(of.service.clone(), of.version.clone()));
+                match clusters.find(&name) {
+                    Match::Unknown => prop_assert!(can_be.is_empty(), "{} is of {:?}", name, can_be),
+                    Match::Target(of) => prop_assert!(is_one(of) && can_be.len() == 1, "{} is of {:?}", name, can_be),
+                    Match::Ambiguous(a, b) => prop_assert!(is_one(a) && is_one(b) && !a.is_same_version(b)),
                 }
             }
         }
