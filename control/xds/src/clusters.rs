@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::io::prometheus::client::MetricType;
 
 use crate::fields::{Fields, Garbled, Value};
+use crate::limits::{MAX_REPORTED_BUCKETS, MAX_REPORTED_CLUSTERS};
 use crate::report::{Family, Metric, bounded_entry};
 
 /// What the name of every figure of a cluster begins with.
@@ -45,12 +46,6 @@ pub struct ClusterReport {
     pub healthy: Option<u64>,
 }
 
-/// Clusters of which one report may speak: ten times those of a proxy in a large mesh. It says nothing of more.
-const MAX_CLUSTERS: usize = 50_000;
-
-/// Buckets of one histogram; Envoy has about 20. One of more says nothing.
-const MAX_BUCKETS: usize = 1_000;
-
 /// How many requests took at most so many milliseconds, by growing bounds; and how many there were.
 type Latency = (Vec<(f64, u64)>, u64);
 
@@ -66,18 +61,32 @@ pub(crate) fn take<'a>(
     // The cluster may have dots in its name, and a figure's name has none.
     let (named, figure) = rest.rsplit_once('.').map_or((None, rest), |(named, figure)| (Some(named), figure));
     let Some(take) = taker(figure, family.kind) else { return Ok(()) };
-    for metric in family.metrics() {
-        let metric = metric?;
-        let Some(cluster) = named.map_or_else(|| metric.label(CLUSTER_LABEL), |named| Ok(Some(named)))?
-        else {
-            continue;
-        };
-        let cluster = cluster.strip_suffix(DELIMITER).unwrap_or(cluster);
-        if let Some(report) = bounded_entry(clusters, cluster, MAX_CLUSTERS) {
-            take(report, metric)?;
+    if let Some(cluster) = named {
+        if let Some(metric) = family.last()? {
+            add(clusters, cluster, take, metric)?;
+        }
+    } else {
+        for metric in family.metrics() {
+            let metric = metric?;
+            if let Some(cluster) = metric.label(CLUSTER_LABEL)? {
+                add(clusters, cluster, take, metric)?;
+            }
         }
     }
     Ok(())
+}
+
+fn add<'a>(
+    clusters: &mut BTreeMap<&'a str, ClusterReport>,
+    cluster: &'a str,
+    take: Take,
+    metric: Metric<'_>,
+) -> Result<(), Garbled> {
+    let cluster = cluster.strip_suffix(DELIMITER).unwrap_or(cluster);
+    match bounded_entry(clusters, cluster, MAX_REPORTED_CLUSTERS) {
+        Some(report) => take(report, metric),
+        None => Ok(()),
+    }
 }
 
 /// What to do with a figure of that name, if it is one of ours.
@@ -114,7 +123,7 @@ fn latency(histogram: &[u8]) -> Result<Option<Latency>, Garbled> {
     for field in Fields::of(histogram) {
         match field? {
             (COUNT, Value::Number(number)) => count = Some(number),
-            (BUCKET, Value::Bytes(bucket)) if bounds.len() <= MAX_BUCKETS => {
+            (BUCKET, Value::Bytes(bucket)) if bounds.len() <= MAX_REPORTED_BUCKETS => {
                 let bound = Fields::last(bucket, BUCKET_BOUND)?.and_then(Value::double);
                 let below = Fields::last(bucket, BUCKET_COUNT)?.and_then(Value::number);
                 bounds.extend(bound.zip(below));
@@ -122,7 +131,7 @@ fn latency(histogram: &[u8]) -> Result<Option<Latency>, Garbled> {
             _ => {}
         }
     }
-    Ok(count.filter(|_| bounds.len() <= MAX_BUCKETS).map(|count| (bounds, count)))
+    Ok(count.filter(|_| bounds.len() <= MAX_REPORTED_BUCKETS).map(|count| (bounds, count)))
 }
 
 /// A count, which travels as a double; one that is no whole number, negative, or too large to be exact is none.
@@ -203,8 +212,8 @@ mod tests {
     #[test]
     fn more_clusters_and_more_buckets_than_anybody_has_say_nothing() {
         let named = |number: usize| counter(&format!("cluster.c{number}.upstream_rq_completed"), 1.0);
-        let families: Vec<_> = (0..MAX_CLUSTERS + 10).map(named).chain([named(0)]).collect();
-        assert_eq!(read(&families).len(), MAX_CLUSTERS);
+        let families: Vec<_> = (0..MAX_REPORTED_CLUSTERS + 10).map(named).chain([named(0)]).collect();
+        assert_eq!(read(&families).len(), MAX_REPORTED_CLUSTERS);
         let of = |buckets: usize| {
             let bucket = Bucket { upper_bound: Some(1.0), cumulative_count: Some(2), ..Bucket::default() };
             let histogram =
@@ -214,7 +223,10 @@ mod tests {
                 .latency
                 .is_some()
         };
-        assert_eq!([20, MAX_BUCKETS, MAX_BUCKETS + 1, 100_000].map(of), [true, true, false, false]);
+        assert_eq!(
+            [20, MAX_REPORTED_BUCKETS, MAX_REPORTED_BUCKETS + 1, 100_000].map(of),
+            [true, true, false, false]
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 
+use crate::limits::MAX_STATISTIC_BYTES;
+
 /// The fields of a message. After what cannot be read there are no more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields<'a>(&'a [u8]);
@@ -34,7 +36,8 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
-    /// The last value of a field, which is the one that holds.
+    /// The last value of a field, which is the one that holds of a number or a text. Messages in one field would have to be merged; of
+    /// those, too, the last one counts here, for nobody sends several.
     pub(crate) fn last(message: &'a [u8], wanted: u32) -> Result<Option<Value<'a>>, Garbled> {
         let mut last = None;
         for field in Self::of(message) {
@@ -108,6 +111,11 @@ impl<'a> Value<'a> {
 
     pub(crate) fn text(self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// A text that is no longer than the names of statistics are.
+    pub(crate) fn name(self) -> Option<&'a str> {
+        self.text().filter(|text| text.len() <= MAX_STATISTIC_BYTES)
     }
 }
 

@@ -94,6 +94,16 @@ pub const REPORT_GRACE: Duration = Duration::from_secs(6);
 /// How long a filter is believed what it reported last.
 pub const REPORT_FRESH: Duration = Duration::from_secs(60);
 
+/// Bytes of a statistic's name in a report, and of a cluster's in a label. Longer ones are stepped over: one of Istio has 364 with the longest
+/// host and subset.
+pub const MAX_STATISTIC_BYTES: usize = 1_024;
+
+/// Clusters of which one report may speak: ten times those of a proxy in a large mesh. It says nothing of more.
+pub const MAX_REPORTED_CLUSTERS: usize = 50_000;
+
+/// Buckets of one histogram in a report. Envoy has 19 if it is not told otherwise; one of more than these says nothing.
+pub const MAX_REPORTED_BUCKETS: usize = 64;
+
 /// Versions of services of which one report may say how many requests were steered to them: more than twice as many as the 4,096 series
 /// at which a filter stops. It says nothing of more.
 pub const MAX_STEERED: usize = 10_000;

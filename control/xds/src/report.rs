@@ -146,12 +146,12 @@ pub(crate) fn bounded_entry<K: Ord, V: Default>(
 // === impl Family ===
 
 impl<'a> Family<'a> {
-    /// Reads a `MetricFamily`. One whose name is no text has no name.
+    /// Reads a `MetricFamily`. One whose name is no text, or longer than names are, has no name.
     pub(crate) fn read(message: &'a [u8]) -> Result<Self, Garbled> {
         let (mut name, mut kind) = ("", MetricType::Counter);
         for field in Fields::of(message) {
             match field? {
-                (FAMILY_NAME, text) => name = text.text().unwrap_or_default(),
+                (FAMILY_NAME, text) => name = text.name().unwrap_or_default(),
                 (FAMILY_TYPE, Value::Number(number)) => {
                     let number = i32::try_from(number).unwrap_or(i32::MAX);
                     kind = MetricType::try_from(number).unwrap_or(MetricType::Untyped);
@@ -192,13 +192,13 @@ impl<'a> Metric<'a> {
         Ok(Fields::last(self.0, METRIC_HISTOGRAM)?.and_then(Value::bytes))
     }
 
-    /// The value of a label.
+    /// The value of a label, if it can be a name.
     pub(crate) fn label(self, name: &str) -> Result<Option<&'a str>, Garbled> {
         for field in Fields::of(self.0) {
             if let (METRIC_LABELS, Value::Bytes(label)) = field?
                 && Fields::last(label, LABEL_NAME)?.and_then(Value::text) == Some(name)
             {
-                return Ok(Fields::last(label, LABEL_VALUE)?.and_then(Value::text));
+                return Ok(Fields::last(label, LABEL_VALUE)?.and_then(Value::name));
             }
         }
         Ok(None)
@@ -219,8 +219,11 @@ mod tests {
     };
     use proptest::prelude::*;
     use prost::Message as _;
+    use std::fs;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::limits::MAX_STATISTIC_BYTES;
 
     const NAMES: [&str; 9] = [
         "wasmcustom.graylane_revision",
@@ -304,20 +307,54 @@ mod tests {
 
     #[test]
     fn what_would_be_large_when_it_is_unpacked_is_stepped_over() {
-        // Three million empty metrics, and as many labels: 12 MB that prost makes gigabytes of.
-        let empty = |key: u8| [key, 0].repeat(3_000_000);
-        let metrics = [&[0x0a, 1, b'a'][..], &empty(0x22)].concat();
-        let labels = [&[0x22][..], &varint(6_000_000), &empty(0x0a)].concat();
-        for family in [metrics, labels] {
-            let message = [&[0x12][..], &varint(family.len()), &family].concat();
-            assert_eq!(Report::read(&message).unwrap().reported, Reported::default());
+        let before = peak_kib();
+        // Three million empty metrics, and as many labels: 6 MB each, that prost makes hundreds of.
+        for inner in [[0x22, 0].repeat(3_000_000), field(0x22, &[0x0a, 0].repeat(3_000_000))] {
+            let family = [field(0x0a, b"cluster.a.upstream_rq_completed"), inner].concat();
+            let message = field(0x12, &family);
+            let reported = Report::read(&message).unwrap().reported;
+            assert_eq!(reported.clusters, BTreeMap::from([("a", ClusterReport::default())]));
         }
+        let growth = peak_kib() - before;
+        assert!(growth < 100 << 10, "{growth} KiB");
     }
 
-    fn varint(number: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        prost::encoding::encode_varint(number as u64, &mut bytes);
-        bytes
+    /// A field of these bytes.
+    fn field(key: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut field = vec![key];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+        [field, bytes.to_vec()].concat()
+    }
+
+    fn peak_kib() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_has_a_longer_name_than_statistics_have_says_nothing_and_costs_its_bytes() {
+        let begun = Instant::now();
+        for (over, clusters) in [(0, 1), (1, 0), (4 << 20, 0)] {
+            let name = "cluster..upstream_rq_completed";
+            let cluster = "a".repeat(MAX_STATISTIC_BYTES - name.len() + over);
+            let named = MetricFamily {
+                name: Some(name.replace("..", &format!(".{cluster}."))),
+                metric: vec![Metric::default(); 200_000],
+                ..MetricFamily::default()
+            };
+            let label = cluster_label(&"a".repeat(MAX_STATISTIC_BYTES + over));
+            let labelled = MetricFamily {
+                name: Some("cluster.upstream_rq_completed".to_owned()),
+                metric: vec![Metric { label: vec![label], ..Metric::default() }],
+                ..MetricFamily::default()
+            };
+            for family in [named, labelled] {
+                let message = message(&[family]);
+                assert_eq!(Report::read(&message).unwrap().reported.clusters.len(), clusters, "{over}");
+            }
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     /// What prost reads, as it was read before.
@@ -403,7 +440,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_says_what_prost_says(families in prop::collection::vec((prop::sample::select(NAMES.to_vec()), 0..5, metrics()), 0..9)) {
+        fn what_prost_encodes_is_read_as_prost_reads_it(families in prop::collection::vec((prop::sample::select(NAMES.to_vec()), 0..5, metrics()), 0..9)) {
             let family = |(name, kind, metric): (&str, i32, Vec<Metric>)| MetricFamily {
                 name: Some(name.to_owned()),
                 r#type: Some(kind),
