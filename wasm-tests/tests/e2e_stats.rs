@@ -46,6 +46,16 @@ fn the_filter_of_statistics_keeps_what_is_judged_and_makes_reports_a_fifth() {
     release.check_taken_back(&release.until_back(), "fail");
 }
 
+#[test]
+fn where_tags_are_reported_as_labels_a_failing_version_is_taken_back() {
+    let mut testbed = Testbed::start(&TestbedSettings { envoys: 0, ..TestbedSettings::default() }).unwrap();
+    testbed.add_envoy(|config| config.edit(report_labels)).unwrap();
+    let release = Release::start_on(testbed, ERRORS);
+    release.until_found("healthy");
+    release.be("loan-v2", Mood::Failing(100));
+    release.check_taken_back(&release.until_back(), "fail");
+}
+
 /// How many bytes each proxy sends in a second.
 fn reports(relays: &[Relay; 3]) -> [u64; 3] {
     let sent = || relays.each_ref().map(Relay::sent);
@@ -100,6 +110,11 @@ fn as_in_istio(config: EnvoyConfig, testbed: &Testbed) -> EnvoyConfig {
         root.as_object_mut().unwrap().remove("stats_flush_interval");
         report_summaries(root);
     })
+}
+
+/// Reports tags as labels, and names without them.
+fn report_labels(root: &mut Value) {
+    root["stats_sinks"][0]["typed_config"]["emit_tags_as_labels"] = true.into();
 }
 
 /// Reports summaries beside histograms, as Envoy does by default.

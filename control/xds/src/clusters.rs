@@ -17,6 +17,10 @@ const PREFIX: &str = "cluster.";
 /// The label that names the cluster, where Envoy is told to send tags as labels.
 const CLUSTER_LABEL: &str = "envoy.cluster_name";
 
+/// Requests whose status begins with a digit, which is in a label: so Envoy reports [`ERRORS`] where it is told to send tags as labels.
+const OF_A_CLASS: &str = "upstream_rq_xx";
+const CLASS_LABEL: &str = "envoy.response_code_class";
+
 /// What Istio puts behind the name of a cluster since 1.23, so that its end is found.
 const DELIMITER: char = ';';
 
@@ -60,6 +64,8 @@ pub(crate) fn take<'a>(
     let Some(rest) = family.name.strip_prefix(PREFIX) else { return Ok(()) };
     // The cluster may have dots in its name, and a figure's name has none.
     let (named, figure) = rest.rsplit_once('.').map_or((None, rest), |(named, figure)| (Some(named), figure));
+    let is_of_a_class = named.is_none() && figure == OF_A_CLASS;
+    let figure = if is_of_a_class { ERRORS } else { figure };
     let Some(take) = taker(figure, family.kind) else { return Ok(()) };
     if let Some(cluster) = named {
         if let Some(metric) = family.last()? {
@@ -68,6 +74,9 @@ pub(crate) fn take<'a>(
     } else {
         for metric in family.metrics() {
             let metric = metric?;
+            if is_of_a_class && metric.label(CLASS_LABEL)? != Some("5") {
+                continue;
+            }
             if let Some(cluster) = metric.label(CLUSTER_LABEL)? {
                 add(clusters, cluster, take, metric)?;
             }
@@ -233,8 +242,17 @@ mod tests {
     fn a_cluster_is_named_by_its_label_where_there_is_one() {
         let mut family = counter("cluster.upstream_rq_completed", 7.0);
         let label = LabelPair { name: Some(CLUSTER_LABEL.to_owned()), value: Some("loan-v2".to_owned()) };
-        family.metric[0].label.push(label);
+        family.metric[0].label.push(label.clone());
         assert_eq!(read(&[family])["loan-v2"].completed, Some(7));
+        let of_class = |class: &str, value| {
+            let class = LabelPair { name: Some(CLASS_LABEL.to_owned()), value: Some(class.to_owned()) };
+            let mut family = counter("cluster.upstream_rq_xx", value);
+            family.metric[0].label = vec![class, label.clone()];
+            family
+        };
+        let families = [of_class("2", 9.0), of_class("5", 3.0), of_class("4", 1.0)];
+        assert_eq!(read(&families)["loan-v2"].errors, Some(3));
+        assert!(read(&[counter("cluster.external.upstream_rq_xx", 1.0)]).is_empty());
     }
 
     #[test]
