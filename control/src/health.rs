@@ -3,6 +3,7 @@
 //! Proxies report to [`Vitals`], or [`Prometheus`] is asked for what it knows of them, as the plans say. Whoever keeps time ends a tick
 //! four times a second, and tells the orders what it gives.
 
+mod doubts;
 mod prometheus;
 #[cfg(test)]
 mod tests;
@@ -12,11 +13,12 @@ pub use prometheus::{
 };
 
 use crate::config::Config;
+use doubts::Doubts;
 use graylane_health::limits::{PATIENCE, STALE};
 use graylane_health::template::{Clusters, Match, Target};
 use graylane_health::{
-    EndpointLimit, ErrorLimits, Figures, Freshness, Histogram, Judge, LatencyLimit, Meter, Observed, Policy,
-    Reading, Series, TICK, Times, Verdict,
+    Cumulative, EndpointLimit, ErrorLimits, Figures, Freshness, Heard, Judge, LatencyLimit, Meter, Observed,
+    Policy, Reading, Series, Source, TICK, Times, Verdict,
 };
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
@@ -37,6 +39,9 @@ const LEAST_BETWEEN_RINGS: Duration = Duration::from_secs(1);
 /// The stream of whoever is sampled: it speaks on none.
 const SAMPLED: u64 = 0;
 
+/// The cluster of what is counted of all clusters of a version at once.
+const NO_CLUSTER: &str = "";
+
 /// What is counted of the versions of all judged services, and who judges them.
 #[derive(Debug)]
 pub struct Vitals {
@@ -44,6 +49,8 @@ pub struct Vitals {
     inner: Mutex<Inner>,
     /// Faults that orders were told.
     faults: Counter,
+    /// Reports of a version that were not believed.
+    doubted: Counter,
     /// How Prometheus answered.
     queries: QueryCounts,
     /// What orders were to be told in the last tick, and did not take.
@@ -57,6 +64,7 @@ struct Inner {
     /// By who counts, and by tenant. Nobody else's figures get there.
     wards: BTreeMap<HealthSource, BTreeMap<String, Ward>>,
     judged: BTreeMap<(u64, String), Judged>,
+    doubts: Doubts,
     /// Whether something else was found since the bell rang.
     is_news: bool,
     /// When it rang last.
@@ -143,8 +151,8 @@ impl Vitals {
     /// One who knows how each tenant's clusters are named.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let (inner, faults, queries, untold) = Default::default();
-        Self { config, inner, faults, queries, untold, bell: watch::Sender::new(0) }
+        let (inner, faults, doubted, queries, untold) = Default::default();
+        Self { config, inner, faults, doubted, queries, untold, bell: watch::Sender::new(0) }
     }
 
     /// A receiver that wakes when something else is found of a service, within a second. More requests of the same are no news.
@@ -156,6 +164,8 @@ impl Vitals {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Faults of gray versions that were found, and told to their orders";
         registry.register("faults", help, self.faults.clone());
+        let help = "Reports of a version that were not believed, because their proxies said what cannot be";
+        registry.register("reports_doubted", help, self.doubted.clone());
         self.queries.register(registry);
         let help = "Verdicts on gray versions that their orders did not take, and are told again";
         registry.register("untold_verdicts", help, self.untold.clone());
@@ -165,6 +175,7 @@ impl Vitals {
     /// [`Vitals::told`]; until then it is given again.
     pub(crate) fn tick(&self, orders: &[Arc<Order>], now: Duration) -> Vec<Word> {
         let mut inner = self.inner();
+        self.doubted.inc_by(inner.doubts.settle(now));
         inner.attend(orders, &self.config);
         inner.wards.values_mut().flat_map(BTreeMap::values_mut).for_each(|ward| ward.tick(now));
         let Inner { wards, judged, is_news, .. } = &mut *inner;
@@ -229,14 +240,16 @@ impl Vitals {
     /// Takes what Prometheus told of a service, to which it was asked so long ago.
     fn take_samples(&self, of: &Question, told: Vec<Told>, asked: Duration) {
         let mut inner = self.inner();
-        let by_tenant = inner.wards.get_mut(&HealthSource::Prometheus);
+        let Inner { wards, doubts, .. } = &mut *inner;
+        let by_tenant = wards.get_mut(&HealthSource::Prometheus);
         // The order may have ended meanwhile.
         let Some(ward) = by_tenant.and_then(|by_tenant| by_tenant.get_mut(&of.tenant)) else { return };
         for Told { version, instance, mut reading } in told {
             if let Some(sample) = &mut reading.sample {
                 sample.age = sample.age.saturating_add(asked);
             }
-            ward.report((of.service.clone(), version), (&instance, SAMPLED), reading);
+            let source = Source { node: &instance, stream: SAMPLED, cluster: NO_CLUSTER };
+            ward.report((of.service.clone(), version), source, reading, doubts);
         }
     }
 
@@ -249,10 +262,11 @@ impl Vitals {
 impl Reports for Vitals {
     fn take(&self, reporter: Reporter<'_>, reported: &Reported<'_>) {
         let mut inner = self.inner();
-        let Some(wards) = inner.wards.get_mut(&HealthSource::Envoy) else { return };
+        let Inner { wards, doubts, .. } = &mut *inner;
+        let Some(wards) = wards.get_mut(&HealthSource::Envoy) else { return };
         for tenant in reporter.tenants {
             if let Some(ward) = wards.get_mut(&**tenant) {
-                ward.take(reporter, &reported.clusters);
+                ward.take(reporter, reported, doubts);
             }
         }
     }
@@ -361,29 +375,31 @@ impl Ward {
         Self { subjects, clusters, questions, meters, figures: BTreeMap::new(), news, stale }
     }
 
-    fn take(&mut self, reporter: Reporter<'_>, by_cluster: &BTreeMap<&str, ClusterReport>) {
+    fn take(&mut self, reporter: Reporter<'_>, reported: &Reported<'_>, doubts: &mut Doubts) {
         let node: Arc<str> = reporter.node.into();
-        for (cluster, report) in by_cluster {
+        let source = |cluster| Source { node: &node, stream: reporter.stream, cluster };
+        for (cluster, report) in &reported.clusters {
             let Match::Target(Target { service, version, .. }) = self.clusters.find(cluster) else {
                 continue;
             };
             let version = (service.clone(), version.clone());
-            let ClusterReport { completed, errors, healthy, latency } = report.clone();
-            let latency = latency.map(|(bounds, requests)| Histogram::from_cumulative(bounds, requests));
-            let times = Times::Since(latency.unwrap_or_default());
-            let reading = Reading { completed, errors, times, endpoints: healthy, sample: None };
-            self.report(version, (&node, reporter.stream), reading);
+            let ClusterReport { completed, errors, healthy: endpoints, latency } = report.clone();
+            let times = latency.map(|(bounds, requests)| Times::Since(Cumulative::new(bounds, requests)));
+            let reading = Reading { completed, errors, times, endpoints, ..Reading::default() };
+            self.report(version, source(cluster), reading, doubts);
         }
     }
 
-    fn report(&mut self, version: Version, (node, stream): (&Arc<str>, u64), reading: Reading) {
+    fn report(&mut self, version: Version, source: Source<'_>, reading: Reading, doubts: &mut Doubts) {
         let age = reading.sample.map_or(Duration::ZERO, |sample| sample.age);
         let Some(meter) = self.meters.get_mut(&version) else { return };
-        if meter.report(node, stream, reading)
+        let heard = meter.report(source, reading);
+        if heard == Heard::News
             && let Some(news) = self.news.get_mut(&version)
         {
             news.age = Some(news.age.map_or(age, |youngest| youngest.min(age)));
         }
+        doubts.take(heard, source.node, version);
     }
 
     fn tick(&mut self, now: Duration) {

@@ -104,6 +104,7 @@ fn prometheus_reads_every_metric_and_while_all_is_well_no_alert_fires() {
         "graylane_store_commit_seconds_count > bool 1",
         "sum(graylane_xds_nacks_total) == bool 0",
         "graylane_faults_total == bool 0",
+        "graylane_reports_doubted_total == bool 0",
         "count(graylane_service_verdict{tenant=\"retail\"}) == bool 6",
         "sum(graylane_service_verdict) == bool 2",
         "graylane_service_requests{service=\"loan\", version=\"gray\"} >= bool 10",

@@ -20,6 +20,8 @@ pub struct Figures {
     pub tally: Tally,
     /// How long they took.
     pub latency: Histogram,
+    /// Requests that filters steered to it. They came to an end, if they did, in this time or in another.
+    pub steered: u64,
 }
 
 // === impl Tally ===
@@ -68,16 +70,17 @@ impl fmt::Display for Tally {
 // === impl Figures ===
 
 impl Figures {
-    /// So many requests, so many of them failed, and how long they took.
+    /// So many requests, so many of them failed, and how long they took; none is known to be steered.
     #[must_use]
     pub const fn new(requests: u64, errors: u64, latency: Histogram) -> Self {
-        Self { tally: Tally::new(requests, errors), latency }
+        Self { tally: Tally::new(requests, errors), latency, steered: 0 }
     }
 
     /// Adds what another proxy counted, or another tick. The order makes no difference.
     pub fn merge(&mut self, other: &Self) {
         self.tally = self.tally.plus(other.tally);
         self.latency.merge(&other.latency);
+        self.steered = self.steered.saturating_add(other.steered);
     }
 }
 

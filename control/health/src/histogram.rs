@@ -142,16 +142,26 @@ impl Histogram {
         Some(Percentile::MoreThan(before_ms))
     }
 
-    /// Makes neighbours one until there are few enough.
+    /// Makes neighbours one until there are few enough, first those with the fewest requests: whoever has bounds of its own widens the
+    /// spans of others no more than it has requests.
     fn keep_limit(&mut self) {
         while self.buckets.len() > MAX_BUCKETS {
-            let mut joined: Vec<Bucket> = Vec::with_capacity(self.buckets.len().div_ceil(2));
-            let mut buckets = self.buckets.drain(..);
-            while let Some(bucket) = buckets.next() {
-                joined.push(buckets.next().map_or(bucket, |next| bucket.joined(next)));
+            let mut excess = self.buckets.len() - MAX_BUCKETS;
+            let pairs = self.buckets.iter().zip(self.buckets.iter().skip(1));
+            let mut sums: Vec<u64> = pairs.map(|(a, b)| a.joined(*b).count).collect();
+            sums.sort_unstable();
+            let few = sums.get(excess - 1).copied().unwrap_or(u64::MAX);
+            let mut kept: Vec<Bucket> = Vec::with_capacity(self.buckets.len());
+            for bucket in self.buckets.drain(..) {
+                match kept.last_mut() {
+                    Some(last) if excess > 0 && last.joined(bucket).count <= few => {
+                        *last = last.joined(bucket);
+                        excess -= 1;
+                    }
+                    _ => kept.push(bucket),
+                }
             }
-            drop(buckets);
-            self.buckets = joined;
+            self.buckets = kept;
         }
     }
 }
@@ -167,22 +177,35 @@ impl Cumulative {
         Self { bounds, requests }
     }
 
-    /// How long the requests took that came since. Of counters that fell, which began anew, it is all that they have, and of other
-    /// bounds nothing: these are a beginning.
+    /// How many requests there were.
     #[must_use]
-    pub fn since(&self, before: &Self) -> Histogram {
-        let pairs = || self.bounds.iter().zip(&before.bounds);
-        let is_alike = self.bounds.len() == before.bounds.len()
-            && pairs().all(|(now, before)| now.0.total_cmp(&before.0).is_eq());
-        if !is_alike {
-            return Histogram::default();
-        }
-        let is_anew = self.requests < before.requests || pairs().any(|(now, before)| now.1 < before.1);
-        if is_anew {
-            return Histogram::from_cumulative(self.bounds.iter().copied(), self.requests);
-        }
-        let grown = pairs().map(|(now, before)| (now.0, now.1 - before.1));
-        Histogram::from_cumulative(grown, self.requests - before.requests)
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// How long all of them took.
+    #[must_use]
+    pub fn histogram(&self) -> Histogram {
+        Histogram::from_cumulative(self.bounds.iter().copied(), self.requests)
+    }
+
+    /// How long the requests took that came since; none when a counter fell. Both have the same bounds.
+    pub(crate) fn since(&self, before: &Self) -> Option<Histogram> {
+        let pairs = self.bounds.iter().zip(&before.bounds);
+        let grown: Option<Vec<_>> =
+            pairs.map(|(now, before)| Some((now.0, now.1.checked_sub(before.1)?))).collect();
+        Some(Histogram::from_cumulative(grown?, self.requests.checked_sub(before.requests)?))
+    }
+
+    /// How many bounds it has.
+    pub(crate) const fn bounds(&self) -> usize {
+        self.bounds.len()
+    }
+
+    pub(crate) fn has_bounds_of(&self, other: &Self) -> bool {
+        let pairs = self.bounds.iter().zip(&other.bounds);
+        self.bounds.len() == other.bounds.len()
+            && pairs.map(|(a, b)| a.0.total_cmp(&b.0)).all(Ordering::is_eq)
     }
 }
 
@@ -284,14 +307,47 @@ mod tests {
     }
 
     #[test]
-    fn other_bounds_are_a_beginning() {
-        let before = Cumulative::new([(10.0, 5)], 9);
-        for bounds in [vec![], vec![(20.0, 8)], vec![(10.0, 8), (20.0, 8)]] {
-            assert_eq!(Cumulative::new(bounds, 20).since(&before), Histogram::default());
+    fn a_crowd_keeps_its_percentiles_beside_one_who_has_other_bounds_each_time() {
+        // Envoy's bounds. Of a thousand requests of each proxy 980 take 5 to 10 ms, ten up to 250 and ten up to 500.
+        let bounds =
+            [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5];
+        let below = |bound: f64| match bound {
+            ..10.0 => 0,
+            10.0..250.0 => 980,
+            250.0..500.0 => 990,
+            _ => 1_000,
+        };
+        let honest = Histogram::from_cumulative(bounds.map(|bound| (bound, below(bound))), 1_000);
+        let (mut alone, mut beside) = (Histogram::default(), Histogram::default());
+        for round in 0..100_u32 {
+            let odd = (0..100_u32).map(|step| (f64::from(step * 100 + round) + 0.3, u64::from(step)));
+            let odd = Histogram::from_cumulative(odd, 100);
+            beside.merge(&odd);
+            for _ in 0..10 {
+                beside.merge(&honest);
+                alone.merge(&honest);
+            }
+        }
+        assert!(beside.buckets.len() <= MAX_BUCKETS && alone.buckets.len() == 3);
+        for (percent, most) in [(50.0, 10.0), (95.0, 10.0), (98.5, 500.0), (99.9, 10_000.0)] {
+            let (alone, beside) = (alone.percentile(percent).unwrap(), beside.percentile(percent).unwrap());
+            assert!(beside <= most, "{percent}: {beside}, and {alone} alone");
+        }
+    }
+
+    #[test]
+    fn bounds_are_compared_in_any_order_and_a_counter_that_fell_has_no_growth() {
+        let before = Cumulative::new([(10.0, 5), (20.0, 7)], 9);
+        for bounds in
+            [vec![], vec![(20.0, 8)], vec![(10.0, 8), (30.0, 8)], vec![(10.0, 8), (20.0, 8), (30.0, 8)]]
+        {
+            assert!(!Cumulative::new(bounds, 20).has_bounds_of(&before));
         }
         let any_order = Cumulative::new([(20.0, 9), (10.0, 6)], 12);
-        let before = Cumulative::new([(10.0, 5), (20.0, 7)], 9);
-        assert_eq!(any_order.since(&before), Histogram::from_cumulative([(10.0, 1), (20.0, 2)], 3));
+        assert!(any_order.has_bounds_of(&before));
+        let grown = Histogram::from_cumulative([(10.0, 1), (20.0, 2)], 3);
+        assert_eq!(any_order.since(&before), Some(grown));
+        assert_eq!(before.since(&any_order), None);
     }
 
     fn values() -> impl Strategy<Value = Vec<f64>> {
@@ -340,24 +396,24 @@ mod tests {
             }
         }
 
-        /// Against the values that came since, with a restart between or without.
+        /// Against the values that came since.
         #[test]
-        fn what_grew_is_what_came_since(before in values(), since in values(), restarts in any::<bool>()) {
-            let all = if restarts { since.clone() } else { [&before[..], &since].concat() };
-            // A restart shows when a count fell.
-            prop_assume!(!restarts || since.len() < before.len());
+        fn what_grew_is_what_came_since(before in values(), since in values()) {
             let total = |values: &[f64]| {
                 let below = |bound: f64| values.iter().filter(|value| **value <= bound).count() as u64;
                 Cumulative::new(BOUNDS_MS.map(|bound| (bound, below(bound))), values.len() as u64)
             };
-            prop_assert_eq!(total(&all).since(&total(&before)), of(&since, &BOUNDS_MS));
+            let all = total(&[&before[..], &since].concat());
+            prop_assert_eq!(all.since(&total(&before)), Some(of(&since, &BOUNDS_MS)));
+            prop_assert_eq!(all.histogram(), of(&[&before[..], &since].concat(), &BOUNDS_MS));
+            prop_assert!(total(&before).since(&all).is_none());
         }
 
         #[test]
         fn any_counts_are_taken(pairs in prop::collection::vec((any::<f64>(), any::<u64>()), 0..8), n in any::<u64>(), p in any::<f64>()) {
             let half = pairs.iter().map(|(bound, count)| (*bound, count / 2));
             let grown = Cumulative::new(pairs.clone(), n).since(&Cumulative::new(half, n / 2));
-            prop_assert!(grown.percentile(p).is_none_or(f64::is_finite));
+            prop_assert!(grown.is_none_or(|grown| grown.percentile(p).is_none_or(f64::is_finite)));
             let mut histogram = Histogram::from_cumulative(pairs, n);
             histogram.merge(&histogram.clone());
             prop_assert!(histogram.percentile(p).is_none_or(f64::is_finite));

@@ -101,7 +101,11 @@ impl Judge {
     /// What gray and stable did in the window.
     #[must_use]
     pub fn seen(&self) -> (Figures, Figures) {
-        let of = |side| Figures { tally: self.window.tally(side), latency: self.window.latency(side) };
+        let of = |side| Figures {
+            tally: self.window.tally(side),
+            latency: self.window.latency(side),
+            steered: self.window.steered(side),
+        };
         (of(Side::Gray), of(Side::Stable))
     }
 

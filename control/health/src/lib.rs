@@ -18,7 +18,7 @@ pub use figures::{Figures, Tally};
 pub use histogram::{Cumulative, Histogram};
 pub use judge::{Freshness, Judge, Observed};
 pub use limits::TICK;
-pub use meter::{Meter, Reading, Sample, Times};
+pub use meter::{Heard, Implausible, Meter, Reading, Sample, Source, Times};
 pub use policy::{EndpointLimit, ErrorLimits, LatencyLimit, Policy};
 pub use verdict::{Fault, Verdict, Why};
 pub use window::Series;

@@ -79,6 +79,11 @@ impl Window {
         TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
     }
 
+    /// Requests that filters steered to one version.
+    pub(crate) fn steered(&self, side: Side) -> u64 {
+        self.figures(side).fold(0, |sum, figures| sum.saturating_add(figures.steered))
+    }
+
     /// Requests and errors of one version.
     pub(crate) fn tally(&self, side: Side) -> Tally {
         self.figures(side).fold(Tally::default(), |sum, figures| sum.plus(figures.tally))

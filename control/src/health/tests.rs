@@ -123,6 +123,28 @@ fn what_a_person_says_of_a_fault_has_it_looked_at_anew() {
 }
 
 #[test]
+fn what_is_not_believed_is_counted_and_told_to_the_log_once_a_minute() {
+    let mut stage = Stage::new(order());
+    stage.tick([10, 0, 40, 0]);
+    assert_eq!(stage.vitals.doubted.get(), 0);
+    let told = |stage: &Stage| stage.vitals.inner().doubts.logged;
+    stage.counted = [0; 4];
+    stage.tick([5, 0, 20, 0]);
+    let first = told(&stage);
+    assert_eq!((stage.vitals.doubted.get(), first), (2, Some(TICK * stage.ticks)), "of both versions");
+    // It goes on to fall, and then it is said again, of whom and why.
+    let again = (1..).find(|_| {
+        stage.counted = [0; 4];
+        stage.tick([1, 0, 1, 0]);
+        assert!(stage.vitals.inner().doubts.first.as_ref().is_none_or(|doubt| &*doubt.node == "proxy"));
+        told(&stage) != first
+    });
+    assert_eq!(again, Some(240));
+    let finding = stage.vitals.finding(1, "loan").unwrap();
+    assert_eq!(finding.gray.tally.requests(), 0);
+}
+
+#[test]
 fn clusters_of_others_and_of_no_judged_order_count_nothing() {
     let mut stage = Stage::new(order());
     let mut completed = 0;
@@ -190,7 +212,8 @@ impl Sampled {
             reading: Reading {
                 completed: Some(requests),
                 errors: Some(if *version == "v2" { errors } else { 0 }),
-                times: Times::Total(Cumulative::new([(10.0, requests)], requests)),
+                steered: None,
+                times: Some(Times::Total(Cumulative::new([(10.0, requests)], requests))),
                 endpoints: Some(1),
                 sample: Some(sample),
             },

@@ -56,8 +56,15 @@ pub struct Proxy {
 
 impl Bank {
     pub fn start() -> Self {
+        Self::start_with("{}")
+    }
+
+    /// With a configuration.
+    pub fn start_with(config: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let daemon = Daemon::start(data.path());
+        let file = data.path().join("config.yaml");
+        std::fs::write(&file, config).unwrap();
+        let daemon = Daemon::start_with(&data.path().join("data"), &["--config", file.to_str().unwrap()]);
         daemon.json(&["plan", "apply", "-f", "-"], PLAN);
         daemon.json(&["order", "start", "p"], "");
         Self { runtime: Runtime::new().unwrap(), daemon, _data: data }

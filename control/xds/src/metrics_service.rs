@@ -42,7 +42,7 @@ pub trait Reports: fmt::Debug + Send + Sync {
 pub struct Reporter<'a> {
     /// The node that the proxy says it is. Without certificates anybody may say so.
     pub node: &'a str,
-    /// The number of its stream, which grows: counters of two streams are not those of one process.
+    /// The number of its stream, which grows: counters of two streams are not compared.
     pub stream: u64,
     /// The tenants whose rules that node asks for, under the same certificate.
     pub tenants: &'a [Arc<str>],

@@ -126,7 +126,7 @@ impl From<Tally> for PointView {
 // === impl FiguresView ===
 
 impl From<Figures> for FiguresView {
-    fn from(Figures { tally, latency }: Figures) -> Self {
+    fn from(Figures { tally, latency, .. }: Figures) -> Self {
         Self {
             requests: tally.requests(),
             errors: tally.errors(),

@@ -173,8 +173,8 @@ impl Found {
         let Self { completed, errors, endpoints, mut by_bound, .. } = self;
         let all = by_bound.remove(&f64::INFINITY.to_bits());
         let bounds = by_bound.into_iter().map(|(bound, count)| (f64::from_bits(bound), count));
-        let times = all.map(|requests| Times::Total(Cumulative::new(bounds, requests))).unwrap_or_default();
-        Reading { completed, errors, times, endpoints, sample: Some(sample) }
+        let times = all.map(|requests| Times::Total(Cumulative::new(bounds, requests)));
+        Reading { completed, errors, steered: None, times, endpoints, sample: Some(sample) }
     }
 }
 
@@ -202,7 +202,6 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graylane_health::Histogram;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -245,14 +244,14 @@ mod tests {
         let [b, a] = &told[..] else { panic!("{told:?}") };
         assert_eq!((a.version.as_str(), b.version.as_str()), ("v2", "v1"));
         assert_eq!(&*a.instance, r#"instance="a:1",job="envoy""#);
-        let Reading { completed, errors, endpoints, sample, ref times } = a.reading;
-        assert_eq!([completed, errors, endpoints], [Some(120), Some(3), Some(2)]);
+        let Reading { completed, errors, steered, endpoints, sample, ref times } = a.reading;
+        assert_eq!([completed, errors, endpoints, steered], [Some(120), Some(3), Some(2), None]);
         let age = Duration::from_millis(15_250);
         assert_eq!(sample, Some(Sample { at_ms: 1_700_000_000_250, age }));
-        let Times::Total(total) = times else { panic!("{times:?}") };
+        let Some(Times::Total(total)) = times else { panic!("{times:?}") };
         assert_eq!(*total, Cumulative::new([(0.5, 7), (25.0, 100)], 119));
         assert_eq!([b.reading.completed, b.reading.errors, b.reading.endpoints], [Some(7), None, None]);
-        assert!(matches!(&b.reading.times, Times::Since(none) if *none == Histogram::default()));
+        assert!(b.reading.times.is_none());
     }
 
     #[test]
