@@ -28,6 +28,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,7 +40,7 @@ const LEAST_BETWEEN_RINGS: Duration = Duration::from_secs(1);
 /// The stream of whoever is sampled: it speaks on none.
 const SAMPLED: u64 = 0;
 
-/// The cluster of what is counted of all clusters of a version at once.
+/// The cluster of what is counted of all clusters of a version at once, and of what filters count.
 const NO_CLUSTER: &str = "";
 
 /// What is counted of the versions of all judged services, and who judges them.
@@ -388,6 +389,16 @@ impl Ward {
             let reading = Reading { completed, errors, times, endpoints, ..Reading::default() };
             self.report(version, source(cluster), reading, doubts);
         }
+        // The filters of several tenants count services of one name together.
+        if reporter.tenants.len() > 1 {
+            return;
+        }
+        let steered = |(service, version): &Version| reported.steered.get(&(&**service, &**version)).copied();
+        let judged = self.meters.keys().filter_map(|version| Some((version.clone(), steered(version)?)));
+        for (version, steered) in judged.collect::<Vec<_>>() {
+            let reading = Reading { steered: Some(steered), ..Reading::default() };
+            self.report(version, source(NO_CLUSTER), reading, doubts);
+        }
     }
 
     fn report(&mut self, version: Version, source: Source<'_>, reading: Reading, doubts: &mut Doubts) {
@@ -479,8 +490,8 @@ impl Judged {
     }
 
     /// What those who watch are told of at once.
-    const fn outlook(&self) -> (&'static str, Option<u64>) {
-        (self.verdict.cause(), self.endpoints)
+    const fn outlook(&self) -> (Discriminant<Verdict>, &'static str, Option<u64>) {
+        (discriminant(&self.verdict), self.verdict.cause(), self.endpoints)
     }
 
     /// Whether somebody said something else of what was found faulty: then it is looked at anew.

@@ -186,7 +186,7 @@ fn each_cluster_of_a_version_is_counted_and_their_proxy_is_believed() {
     let mut round = 0.0;
     let mut report = |errors: f64| {
         round += 1.0;
-        // Two ports, of which one has had much more than the other, and they take turns in having more now.
+        // Two ports, of which one has had much more than the other.
         let of = |cluster, requests| of_cluster(cluster, requests, errors * round, 5);
         let families = [
             of("outbound|8080|v2|loan.local", 70_000.0 + 5.0 * round),
@@ -210,6 +210,43 @@ fn each_cluster_of_a_version_is_counted_and_their_proxy_is_believed() {
         order["phase"] != "Running"
     });
     assert_eq!(order["services"][0]["health"], "Faulty", "{order}");
+}
+
+#[test]
+fn a_version_that_never_answers_what_is_steered_to_it_is_taken_back() {
+    let bank = Bank::start();
+    let mut proxies = [bank.connect("a", "retail")];
+    // It does not matter which proxy's filter steers them.
+    let (filter, mut steered) = (bank.connect("filter", "retail"), 0.0);
+    let mut steer = |requests: f64| {
+        steered += requests;
+        let counter = counter("wasmcustom.graylane_requests.service.loan.version.v2.level.teller", steered);
+        bank.report(&filter, vec![counter]).unwrap();
+    };
+    bank.until(&mut proxies, WELL, |order| {
+        steer(5.0);
+        order["services"][0]["health"] == "Healthy"
+    });
+    let order = bank.until(&mut proxies, [0, 0, 20, 0], |order| {
+        steer(5.0);
+        order["phase"] != "Running"
+    });
+    let service = &order["services"][0];
+    assert_eq!((&order["phase"], &service["health"]), (&json!("RollingBack"), &json!("Faulty")), "{order}");
+    let records = bank.daemon.json(&["audit", "list"], "");
+    let judged = &records
+        .as_array()
+        .unwrap()
+        .iter()
+        .rfind(|record| record["action"] == "order.health")
+        .unwrap()["after"]["judged"];
+    assert_eq!(
+        (&judged["verdict"], &judged["cause"]),
+        (&json!("unhealthy"), &json!("unanswered")),
+        "{judged}"
+    );
+    assert!(judged["gray"]["steered"].as_u64() >= Some(10) && judged["gray"]["requests"] == 0, "{judged}");
+    assert!(judged["reason"].as_str().unwrap().contains("gray answered none of "), "{judged}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::figures::{Figures, Tally};
 use crate::histogram::Percentile;
-use crate::limits::TICK;
+use crate::limits::{TICK, ticks};
 use crate::policy::{LatencyLimit, Policy};
 use crate::sequential::{Detector, Evidence, Limit};
 use crate::verdict::{Fault, Verdict, Why};
@@ -23,6 +23,8 @@ pub struct Judge {
     latency: Option<(LatencyLimit, Detector)>,
     /// Whether there were enough endpoints once.
     was_up: bool,
+    /// For how many ticks nothing came to an end of what was steered to gray.
+    unanswered: u64,
     /// The first fault. It stays: what was found unhealthy is not healed by being rolled back.
     fault: Option<Fault>,
 }
@@ -75,6 +77,7 @@ impl Judge {
             over_stable: errors.over_stable.map(over_stable),
             latency: policy.latency.map(latency),
             was_up: false,
+            unanswered: 0,
             fault: None,
             policy,
         }
@@ -84,7 +87,10 @@ impl Judge {
     pub fn tick(&mut self, observed: &Observed<'_>) -> Verdict {
         if self.fault.is_none() {
             self.observe(observed);
-            self.fault = self.missing_endpoints(observed.endpoints).or_else(|| self.alarm());
+            self.fault = self
+                .missing_endpoints(observed.endpoints)
+                .or_else(|| self.alarm())
+                .or_else(|| self.missing_answers());
         }
         match &self.fault {
             Some(fault) => Verdict::Unhealthy(fault.clone()),
@@ -117,6 +123,7 @@ impl Judge {
 
     fn observe(&mut self, observed: &Observed<'_>) {
         if observed.freshness != Freshness::Fresh {
+            self.unanswered = 0;
             return self.window.push(&Figures::default(), &Figures::default());
         }
         // What the window says of stable is taken before this tick is in it, or the test would choose by what it tests.
@@ -135,6 +142,10 @@ impl Judge {
             detector.tick(slow(observed.gray, limit_ms), Some(slow(observed.stable, limit_ms)));
         }
         self.window.push(observed.gray, observed.stable);
+        self.unanswered = match (gray.requests(), self.window.steered(Side::Gray)) {
+            (0, 1..) => self.unanswered.saturating_add(1),
+            _ => 0,
+        };
     }
 
     /// Whether gray is tested against stable in this tick: when stable has as many requests as it takes, or will have them in the
@@ -173,6 +184,19 @@ impl Judge {
         (self.was_up && ready < limit.min).then_some(Fault::NoEndpoints { ready, min: limit.min })
     }
 
+    /// The fault of a version that hangs, or that no route knows: what was steered to it had a whole window to come to an end.
+    fn missing_answers(&self) -> Option<Fault> {
+        let (steered, during) = (self.window.steered(Side::Gray), self.window.length());
+        let is_limited = self.errors.is_some()
+            || self.over_stable.is_some()
+            || self.latency.is_some()
+            || self.policy.endpoints.is_some();
+        let is_found = self.unanswered >= ticks(self.policy.window).max(1)
+            && steered >= self.policy.min_requests.max(1)
+            && self.is_comparable();
+        (is_limited && is_found).then_some(Fault::Unanswered { steered, during })
+    }
+
     fn alarm(&self) -> Option<Fault> {
         let of = |evidence: Evidence| (evidence.gray, evidence.stable, during(evidence.ticks));
         if let Some((max, evidence)) = raised(&self.errors) {
@@ -207,7 +231,7 @@ impl Judge {
                 .then_some(Why::TooFewRequests { seen: gray.requests(), wanted: self.policy.min_requests })
         };
         self.doubt_of_endpoints(observed.endpoints)
-            .or_else(|| (gray.requests() == 0).then_some(Why::NoTraffic))
+            .or_else(|| self.doubt_of_traffic(gray))
             .or_else(too_few)
             .or_else(|| self.doubt_of_errors(gray, stable))
             .or_else(|| self.doubt_of_difference(gray, stable))
@@ -218,6 +242,14 @@ impl Judge {
         let limit = self.policy.endpoints?;
         let Some(ready) = endpoints else { return Some(Why::EndpointsUnknown) };
         (ready < limit.min).then_some(Why::NeverUp { ready, min: limit.min })
+    }
+
+    fn doubt_of_traffic(&self, gray: Tally) -> Option<Why> {
+        match (gray.requests(), self.window.steered(Side::Gray)) {
+            (0, 0) => Some(Why::NoTraffic),
+            (0, steered) => Some(Why::Unanswered { steered }),
+            _ => None,
+        }
     }
 
     fn doubt_of_errors(&self, gray: Tally, stable: Tally) -> Option<Why> {

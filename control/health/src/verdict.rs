@@ -66,6 +66,13 @@ pub enum Fault {
         /// How many it has to have.
         min: u64,
     },
+    /// None of the requests came to an end that were steered to it, and stable answers.
+    Unanswered {
+        /// How many were.
+        steered: u64,
+        /// In how much time.
+        during: Duration,
+    },
 }
 
 /// Why nobody can say how a version does.
@@ -87,6 +94,11 @@ pub enum Why {
     },
     /// It had no request in the window.
     NoTraffic,
+    /// It was steered requests, and none came to an end in the window.
+    Unanswered {
+        /// How many were steered to it in the window.
+        steered: u64,
+    },
     /// Nobody reports figures.
     NoData,
     /// The figures are old.
@@ -159,6 +171,7 @@ impl Fault {
             Self::WorseThanStable { .. } => "worse-than-stable",
             Self::TooSlow { .. } => "too-slow",
             Self::NoEndpoints { .. } => "no-endpoints",
+            Self::Unanswered { .. } => "unanswered",
         }
     }
 }
@@ -185,6 +198,11 @@ impl fmt::Display for Fault {
             Self::NoEndpoints { ready, min } => {
                 write!(f, "{ready} endpoints of gray are ready, and there have to be {min}")
             }
+            Self::Unanswered { steered, during } => write!(
+                f,
+                "gray answered none of {steered} requests that were steered to it in {}, and stable answers",
+                Seconds(*during)
+            ),
         }
     }
 }
@@ -197,6 +215,7 @@ impl Why {
             Self::TooFewRequests { .. } => "too-few-requests",
             Self::StableTooFewRequests { .. } => "stable-too-few-requests",
             Self::NoTraffic => "no-traffic",
+            Self::Unanswered { .. } => "unanswered",
             Self::NoData => "no-data",
             Self::StaleData { .. } => "stale-data",
             Self::NotYet(_) => "not-enough-evidence",
@@ -221,6 +240,10 @@ impl fmt::Display for Why {
                 )
             }
             Self::NoTraffic => f.write_str("gray had no request in the window"),
+            Self::Unanswered { steered } => write!(
+                f,
+                "the filter steered {steered} requests to gray in the window, and none of them came to an end"
+            ),
             Self::NoData => f.write_str("nobody reports figures"),
             Self::StaleData { age } => write!(f, "the last figures are {} old", Seconds(*age)),
             Self::NotYet(fault) => write!(f, "not enough evidence either way: {fault}"),
@@ -276,6 +299,14 @@ mod tests {
                 })),
                 "undecided: not enough evidence either way: percentile 99 of gray is 412 ms, and 300 ms is allowed; 61 of 240 \
                  (25.4 %) requests surely took longer in 60 s",
+            ),
+            (
+                Verdict::Undecided(Why::Unanswered { steered: 60 }),
+                "undecided: the filter steered 60 requests to gray in the window, and none of them came to an end",
+            ),
+            (
+                Verdict::Unhealthy(Fault::Unanswered { steered: 60, during: Duration::from_secs(60) }),
+                "unhealthy: gray answered none of 60 requests that were steered to it in 60 s, and stable answers",
             ),
             (
                 Verdict::Undecided(Why::StaleData { age: Duration::from_millis(12_340) }),

@@ -145,6 +145,25 @@ fn what_is_not_believed_is_counted_and_told_to_the_log_once_a_minute() {
 }
 
 #[test]
+fn what_filters_of_several_tenants_steer_is_nobodys() {
+    let mut stage = Stage::new(order());
+    let mut steered = 0;
+    let mut seen = |tenants: &[Arc<str>]| {
+        for _ in 0..2 {
+            steered += 7;
+            let steered = BTreeMap::from([(("loan", "v2"), steered), (("cards", "v2"), 1_000 * steered)]);
+            let reported = Reported { steered, ..Reported::default() };
+            stage.vitals.take(reporter(tenants), &reported);
+            stage.tick([0, 0, 40, 0]);
+        }
+        let finding = stage.vitals.finding(1, "loan").unwrap();
+        (finding.gray.steered, finding.verdict.cause())
+    };
+    assert_eq!(seen(&["retail".into(), "cards".into()]), (0, "no-traffic"));
+    assert_eq!(seen(&["retail".into()]), (7, "unanswered"));
+}
+
+#[test]
 fn clusters_of_others_and_of_no_judged_order_count_nothing() {
     let mut stage = Stage::new(order());
     let mut completed = 0;

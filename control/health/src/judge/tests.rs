@@ -251,7 +251,7 @@ proptest! {
     fn any_figures_are_judged(
         limits in (any::<f64>(), any::<f64>(), any::<f64>(), any::<f64>(), any::<u64>(), any::<u64>()),
         ticks in prop::collection::vec(
-            ((any::<u64>(), any::<u64>()), (any::<u64>(), any::<u64>()), prop::option::of(any::<u64>()), 0..3_u8), 0..30
+            ((any::<u64>(), any::<u64>(), any::<u64>()), (any::<u64>(), any::<u64>()), prop::option::of(any::<u64>()), 0..3_u8), 0..30
         ),
     ) {
         let (max, over, percentile, max_ratio, min, min_requests) = limits;
@@ -267,7 +267,8 @@ proptest! {
             court.freshness =
                 [Freshness::Fresh, Freshness::Missing, Freshness::Stale(Duration::MAX)][usize::from(freshness)];
             let figures = |n: u64, errors| Figures::new(n, errors, Histogram::from_cumulative([(max, errors), (1.0, n)], n));
-            let verdict = court.tick(&figures(gray.0, gray.1), &figures(stable.0, stable.1));
+            let gray = Figures { steered: gray.2, ..figures(gray.0, gray.1) };
+            let verdict = court.tick(&gray, &figures(stable.0, stable.1));
             prop_assert!(!verdict.to_string().contains('\n'));
             let is_unhealthy = matches!(verdict, Verdict::Unhealthy(_));
             prop_assert!(is_unhealthy || !was_unhealthy);
@@ -295,4 +296,68 @@ fn five_requests_a_minute_are_too_few_to_praise_and_nine_that_fail_in_a_row_are_
     let failed = said(1).position(|verdict| !is_undecided(&verdict));
     assert_eq!(failed, Some(8), "the ninth, a minute and a half behind the first");
     assert!(matches!(said(1).nth(8), Some(Verdict::Unhealthy(_))));
+}
+
+/// So many requests that a filter steered to it, of which none came to an end.
+fn steered(requests: u64) -> Figures {
+    Figures { steered: requests, ..Figures::default() }
+}
+
+#[test]
+fn a_version_that_answers_nothing_of_what_is_steered_to_it_for_a_window_is_faulty() {
+    let stable = figures(40, 0);
+    for policy in [with_errors(Some(0.01), None), with_latency(), with_endpoints(1)] {
+        let mut court = Court::new(policy);
+        court.endpoints = Some(1);
+        court.ticks(240, &figures(10, 0), &stable);
+        // What it answered goes out of the window a minute later.
+        for tick in 1..240 {
+            let verdict = court.tick(&steered(2), &stable);
+            assert!(!matches!(verdict, Verdict::Unhealthy(_)), "{tick}: {verdict}");
+        }
+        let verdict = court.tick(&steered(2), &stable);
+        let during = Duration::from_secs(60);
+        assert_eq!(verdict, Verdict::Unhealthy(Fault::Unanswered { steered: 480, during }));
+    }
+}
+
+#[test]
+fn requests_that_are_still_on_their_way_are_no_fault_and_are_told() {
+    let (stable, nothing) = (figures(40, 0), figures(0, 0));
+    let mut court = Court::new(with_errors(Some(0.01), None));
+    assert_eq!(court.ticks(240, &nothing, &stable), Verdict::Undecided(Why::NoTraffic));
+    // They had no whole window yet, however many there are.
+    assert_eq!(
+        court.ticks(239, &steered(5), &stable),
+        Verdict::Undecided(Why::Unanswered { steered: 1_195 })
+    );
+    court.tick(&Figures { steered: 5, ..figures(1, 0) }, &stable);
+    let verdict = court.ticks(239, &steered(5), &stable);
+    assert!(matches!(verdict, Verdict::Undecided(Why::TooFewRequests { seen: 1, .. })), "{verdict}");
+    assert!(matches!(court.tick(&steered(5), &stable), Verdict::Unhealthy(Fault::Unanswered { .. })));
+}
+
+#[test]
+fn nobody_is_blamed_for_no_answers_alone_of_few_or_without_a_limit() {
+    let (stable, nothing) = (figures(40, 0), figures(0, 0));
+    let limits = || with_errors(Some(0.01), None);
+    // Stable answers nothing either, the requests are too few, or nothing is limited.
+    for (policy, each, stable) in
+        [(limits(), 5, &nothing), (limits(), 0, &stable), (Policy::default(), 5, &stable)]
+    {
+        let mut court = Court::new(policy);
+        for tick in 0..2_000_u64 {
+            let gray = steered(if tick % 48 == 0 { 1 } else { each });
+            let verdict = court.tick(&gray, stable);
+            assert!(matches!(verdict, Verdict::Undecided(Why::Unanswered { .. })), "{tick}: {verdict}");
+        }
+    }
+    // What was steered before nobody could say is not waited for.
+    let mut court = Court::new(limits());
+    for _ in 0..20 {
+        court.freshness = Freshness::Fresh;
+        court.ticks(200, &steered(5), &stable);
+        court.freshness = Freshness::Missing;
+        assert_eq!(court.tick(&nothing, &nothing), Verdict::Undecided(Why::NoData));
+    }
 }

@@ -130,7 +130,7 @@ fn charts(SeriesView { point_seconds, gray, stable }: &SeriesView) -> [Option<St
 
 /// What a version did in the window.
 fn did(figures: &FiguresView) -> String {
-    let FiguresView { requests, errors, p50_ms, p99_ms } = figures;
+    let FiguresView { requests, errors, p50_ms, p99_ms, .. } = figures;
     let times = p50_ms.zip(*p99_ms).map(|(p50, p99)| format!(", p50 {p50:.1} ms, p99 {p99:.1} ms"));
     format!("{requests} requests, {errors} failed{}", times.unwrap_or_default())
 }

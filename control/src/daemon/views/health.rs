@@ -13,9 +13,9 @@ pub struct JudgedView {
     pub verdict: String,
     /// Why, in a sentence with its figures.
     pub reason: String,
-    /// Why, in a word: `within-limits`; `too-many-errors`, `worse-than-stable`, `too-slow` or `no-endpoints`; or, while it is undecided,
-    /// `too-few-requests`, `stable-too-few-requests`, `no-traffic`, `no-data`, `stale-data`, `not-enough-evidence`, `stable-fails-too`,
-    /// `too-coarse`, `never-up` or `endpoints-unknown`.
+    /// Why, in a word: `within-limits`; `too-many-errors`, `worse-than-stable`, `too-slow`, `no-endpoints` or `unanswered`; or, while it is
+    /// undecided, `too-few-requests`, `stable-too-few-requests`, `no-traffic`, `unanswered`, `no-data`, `stale-data`,
+    /// `not-enough-evidence`, `stable-fails-too`, `too-coarse`, `never-up` or `endpoints-unknown`.
     #[serde(default)]
     pub cause: String,
     /// What the gray version did in the window.
@@ -64,6 +64,9 @@ pub struct FiguresView {
     pub requests: u64,
     /// Those that failed: answered with a status from 500 on, by the upstream or by the proxy in its place.
     pub errors: u64,
+    /// Requests that filters steered to it, whether they came to an end or not; 0 where Prometheus counts.
+    #[serde(default)]
+    pub steered: u64,
     /// How many milliseconds half of them took at most; none when nobody knows.
     pub p50_ms: Option<f64>,
     /// How many milliseconds 99 of 100 took at most; none when nobody knows.
@@ -126,10 +129,11 @@ impl From<Tally> for PointView {
 // === impl FiguresView ===
 
 impl From<Figures> for FiguresView {
-    fn from(Figures { tally, latency, .. }: Figures) -> Self {
+    fn from(Figures { tally, latency, steered }: Figures) -> Self {
         Self {
             requests: tally.requests(),
             errors: tally.errors(),
+            steered,
             p50_ms: latency.percentile(50.0).map(rounded),
             p99_ms: latency.percentile(99.0).map(rounded),
         }
