@@ -39,6 +39,8 @@ struct State {
     /// When the daemon of now started, and how many proxies of each tenant counted for the one before it.
     daemon_since: Duration,
     counted_before: BTreeMap<&'static str, usize>,
+    /// Whether it is starting still.
+    is_starting: bool,
     /// What broke a promise while rules were published.
     broken: Option<String>,
 }
@@ -65,6 +67,7 @@ impl SimFleet {
             by_tenant: BTreeMap::new(),
             daemon_since: Duration::ZERO,
             counted_before: BTreeMap::new(),
+            is_starting: true,
             broken: None,
         })))
     }
@@ -79,6 +82,7 @@ impl SimFleet {
             by_tenant: state.by_tenant.clone(),
             daemon_since: state.daemon_since,
             counted_before: state.counted_before.clone(),
+            is_starting: state.is_starting,
             broken: None,
         })))
     }
@@ -87,8 +91,7 @@ impl SimFleet {
     pub fn lose_daemon(&self) {
         let mut state = self.state();
         let now = state.clock.elapsed();
-        state.counted_before =
-            TENANTS.iter().map(|tenant| (*tenant, state.counted(tenant).count())).collect();
+        state.counted_before = TENANTS.iter().map(|tenant| (*tenant, state.expected(tenant))).collect();
         state.by_tenant.values_mut().for_each(|release| release.is_out = false);
         for proxy in &mut state.proxies {
             proxy.is_known = false;
@@ -101,6 +104,12 @@ impl SimFleet {
     pub fn start_daemon(&self) {
         let mut state = self.state();
         state.daemon_since = state.clock.elapsed();
+        state.is_starting = true;
+    }
+
+    /// The daemon has started.
+    pub fn serve_daemon(&self) {
+        self.state().is_starting = false;
     }
 
     /// Lets something happen, and tells what.
@@ -225,18 +234,14 @@ impl State {
             }
         }
         let is_new = last.as_ref().is_none_or(|last| last.rules.revision() != revision);
-        let is_start = last.as_ref().map_or(self.clock.elapsed() == self.daemon_since, |last| !last.is_out);
+        let is_start = last.as_ref().map_or(self.is_starting, |last| !last.is_out);
         let proxies = match last {
             Some(last) if !is_new => last.proxies,
             // No daemon before knew of rules, or of who would have to have them.
             None if is_start && rules.to_rule_set().services.is_empty() => 0,
             // The daemon before wrote it down, and was gone before it could publish it.
             _ if is_start => self.counted_before.get(tenant.as_str()).copied().unwrap_or_default(),
-            // Who is not back yet is waited for still.
-            last => {
-                let awaited = last.filter(|_| self.awaits()).map_or(0, |last| last.proxies);
-                self.counted(&tenant).count().max(awaited)
-            }
+            _ => self.expected(&tenant),
         };
         self.by_tenant.insert(tenant, Release { rules, publication, proxies, is_out: true });
     }
@@ -252,6 +257,12 @@ impl State {
             proxy.is_known && proxy.gone_since.is_none_or(|gone| now.saturating_sub(gone) < COUNTED_FOR)
         };
         self.proxies.iter().filter(move |proxy| proxy.tenant == tenant).filter(counts)
+    }
+
+    /// How many proxies have to have what is published for a tenant now. Who is not back yet is waited for still.
+    fn expected(&self, tenant: &str) -> usize {
+        let awaited = self.by_tenant.get(tenant).filter(|_| self.awaits());
+        self.counted(tenant).count().max(awaited.map_or(0, |release| release.proxies))
     }
 
     /// Whether proxies are waited for that were there before the daemon started.

@@ -84,7 +84,9 @@ pub fn holds(promise: &'static str, wrong: Option<String>) -> Checked {
 /// A daemon on this disk.
 pub fn open(disk: &Disk, fleet: &SimFleet, clock: &SimClock) -> Result<Daemon, ActionError> {
     let store = Arc::new(RedbStore::with_backend(disk.clone())?);
-    Daemon::open(store, Config::default(), Arc::new(fleet.clone()), Arc::new(clock.clone()))
+    let daemon = Daemon::open(store, Config::default(), Arc::new(fleet.clone()), Arc::new(clock.clone()))?;
+    fleet.serve_daemon();
+    Ok(daemon)
 }
 
 // === impl Simulation ===
