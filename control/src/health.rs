@@ -18,7 +18,7 @@ use graylane_health::limits::{PATIENCE, STALE};
 use graylane_health::template::{Clusters, Match, Target};
 use graylane_health::{
     Cumulative, EndpointLimit, ErrorLimits, Figures, Freshness, Heard, Judge, LatencyLimit, Meter, Observed,
-    Policy, Reading, Series, Source, TICK, Times, Verdict,
+    Policy, Reading, Series, Source, TICK, Times, Verdict, Why,
 };
 use graylane_order::{Health, Order};
 use graylane_plan::{HealthSource, HealthSpec, ServiceSpec};
@@ -36,6 +36,10 @@ use tokio::sync::watch;
 /// The least time between two rings of the bell for those who watch: a version that has just enough requests is healthy in one tick and
 /// undecided in the next.
 const LEAST_BETWEEN_RINGS: Duration = Duration::from_secs(1);
+
+/// How long an order stays healthy while figures raise doubts: a share of errors may lie beside its limit, now below and now above, and
+/// each change of mind is written down.
+const DOUBT_LASTS: Duration = Duration::from_secs(5);
 
 /// The stream of whoever is sampled: it speaks on none.
 const SAMPLED: u64 = 0;
@@ -114,18 +118,30 @@ struct Judged {
     source: HealthSource,
     verdict: Verdict,
     endpoints: Option<u64>,
-    /// What the order was told last.
+    scene: Scene,
+    /// What the order was told last of it.
     told: Option<Health>,
     /// For how many ticks nobody could say.
     undecided: u32,
-    /// As many are no news: requests come and go.
-    undecided_max: u32,
+    /// As many are no news while requests are too few: they come and go.
+    quiet_max: u32,
+}
+
+/// Who gets the gray version: another scene is judged anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scene {
+    /// How many stages the service entered.
+    stages: usize,
+    /// What stood of them.
+    hash: String,
 }
 
 /// What an order is to be told of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
     pub(crate) order: u64,
+    /// The version of the order of which it is said.
+    pub(crate) version: u64,
     pub(crate) service: String,
     pub(crate) health: Health,
     /// Why.
@@ -185,19 +201,23 @@ impl Vitals {
             let Some(health) = &order.plan.spec.health else { continue };
             let ward = wards.get(&health.source).and_then(|by_tenant| by_tenant.get(order.tenant()));
             let Some(ward) = ward else { continue };
-            for (service, _) in order.gray_services() {
+            for (service, stages) in order.gray_services() {
                 let standing =
                     order.services.get(&service.name).map(|state| state.health).unwrap_or_default();
-                let anew = || Judged::new(health, &self.config, standing);
+                let anew = || Judged::new(health, &self.config, standing, Scene::of(order, stages));
                 let judged = judged.entry((order.id, service.name.clone())).or_insert_with(anew);
                 if judged.is_overruled(standing) {
                     *judged = anew();
                 }
+                if !judged.scene.is_of(order, stages) {
+                    judged.begin_scene(Scene::of(order, stages));
+                }
                 let before = judged.outlook();
-                judged.look(&ward.observed(service, now));
+                judged.look(&ward.observed(service, now), order.lets_in_everybody(stages));
                 *is_news |= judged.outlook() != before;
                 let word = |health| Word {
                     order: order.id,
+                    version: order.version,
                     service: service.name.clone(),
                     health,
                     finding: judged.finding(),
@@ -283,7 +303,7 @@ impl Finding {
     pub(crate) const fn word(&self) -> &'static str {
         let [healthy, unhealthy, undecided] = Self::WORDS;
         match self.verdict {
-            Verdict::Healthy => healthy,
+            Verdict::Healthy(_) => healthy,
             Verdict::Unhealthy(_) => unhealthy,
             Verdict::Undecided(_) => undecided,
         }
@@ -449,28 +469,49 @@ fn stale(source: HealthSource, config: &Config) -> Duration {
     }
 }
 
+// === impl Scene ===
+
+impl Scene {
+    fn of(order: &Order, stages: usize) -> Self {
+        Self { stages, hash: order.standing_hash().to_owned() }
+    }
+
+    fn is_of(&self, order: &Order, stages: usize) -> bool {
+        self.stages == stages && self.hash == order.standing_hash()
+    }
+}
+
 // === impl Judged ===
 
 impl Judged {
     /// One who has seen nothing. What the order was told before, as before a restart, is known no longer than nobody can say for a
     /// whole window.
-    fn new(health: &HealthSpec, config: &Config, standing: Health) -> Self {
+    fn new(health: &HealthSpec, config: &Config, standing: Health, scene: Scene) -> Self {
         let policy = policy(health, config);
-        let undecided_max = policy.window.as_millis().div_ceil(TICK.as_millis());
+        let quiet_max = ticks(policy.window);
         let mut judge = Judge::new(policy);
         let nothing = Figures::default();
         let (gray, stable) = (&nothing, &nothing);
-        let observed = Observed { gray, stable, endpoints: None, freshness: Freshness::Missing };
-        let verdict = judge.tick(&observed);
-        let undecided_max = u32::try_from(undecided_max).unwrap_or(u32::MAX);
+        let freshness = Freshness::Missing;
+        let verdict = judge.tick(&Observed { gray, stable, endpoints: None, freshness, is_alone: false });
         let told = Some(standing).filter(|standing| *standing == Health::Healthy);
         let source = health.source;
-        Self { judge, source, verdict, endpoints: None, told, undecided: 0, undecided_max }
+        Self { judge, source, verdict, endpoints: None, scene, told, undecided: 0, quiet_max }
     }
 
-    fn look(&mut self, (gray, stable, endpoints, freshness): &(Figures, Figures, Option<u64>, Freshness)) {
+    /// Looks at another scene: the order forgot what it was told of the one before.
+    fn begin_scene(&mut self, scene: Scene) {
+        (self.scene, self.told) = (scene, None);
+        self.judge.begin_stage();
+    }
+
+    fn look(
+        &mut self,
+        (gray, stable, endpoints, freshness): &(Figures, Figures, Option<u64>, Freshness),
+        is_alone: bool,
+    ) {
         self.endpoints = *endpoints;
-        let observed = Observed { gray, stable, endpoints: *endpoints, freshness: *freshness };
+        let observed = Observed { gray, stable, endpoints: *endpoints, freshness: *freshness, is_alone };
         self.verdict = self.judge.tick(&observed);
         let is_undecided = matches!(self.verdict, Verdict::Undecided(_));
         self.undecided = if is_undecided { self.undecided.saturating_add(1) } else { 0 };
@@ -503,15 +544,29 @@ impl Judged {
     fn news(&self, standing: Health) -> Option<Health> {
         match (&self.verdict, standing) {
             (Verdict::Unhealthy(_), Health::Unknown | Health::Healthy) => Some(Health::Faulty),
-            (Verdict::Healthy, Health::Unknown) => Some(Health::Healthy),
-            (Verdict::Undecided(_), Health::Healthy)
-                if self.told == Some(Health::Healthy) && self.undecided >= self.undecided_max =>
+            (Verdict::Healthy(_), Health::Unknown) => Some(Health::Healthy),
+            (Verdict::Undecided(why), Health::Healthy)
+                if self.told == Some(Health::Healthy) && self.undecided >= self.undecided_max(why) =>
             {
                 Some(Health::Unknown)
             }
             _ => None,
         }
     }
+
+    /// For how many ticks nobody has to be able to say before it is news. Few requests are as usual for a while; figures that speak
+    /// against gray, or that are missing, are not.
+    fn undecided_max(&self, why: &Why) -> u32 {
+        match why {
+            Why::NoTraffic | Why::TooFewRequests { .. } | Why::StableTooFewRequests { .. } => self.quiet_max,
+            _ => ticks(DOUBT_LASTS).min(self.quiet_max),
+        }
+    }
+}
+
+/// How many ticks are in a time, rounded up.
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
 }
 
 /// What a plan says of health, as a judge takes it. The plan was checked, so what it says are numbers.

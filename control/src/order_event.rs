@@ -267,6 +267,9 @@ mod tests {
         };
         let approved = life.step(Event::Approve(Box::new(approve), sight()));
         assert_eq!(approved, ["order.entered cards,loan", "order.approved"]);
+        for service in ["loan", "cards"] {
+            assert_eq!(life.health(service, Health::Healthy), [""; 0]);
+        }
         assert_eq!(life.step(Event::Observed(sight())), ["order.retained"]);
         life.hours += 24 * 9;
         assert_eq!(life.step(Event::Observed(sight())), ["order.retentionEnds"]);

@@ -178,8 +178,13 @@ impl Release {
     fn tick(&mut self, gray: f64, stable: f64) -> bool {
         let gray = self.gray.tick(self.rate, gray);
         let stable = self.stable.tick(self.rate * STABLE_TIMES, stable);
-        let observed =
-            Observed { gray: &gray, stable: &stable, endpoints: None, freshness: Freshness::Fresh };
+        let observed = Observed {
+            gray: &gray,
+            stable: &stable,
+            endpoints: None,
+            freshness: Freshness::Fresh,
+            is_alone: false,
+        };
         matches!(self.judge.tick(&observed), Verdict::Unhealthy(_))
     }
 }

@@ -7,7 +7,7 @@ use crate::histogram::Percentile;
 use crate::limits::{TICK, ticks};
 use crate::policy::{LatencyLimit, Policy};
 use crate::sequential::{Detector, Evidence, Limit};
-use crate::verdict::{Fault, Verdict, Why};
+use crate::verdict::{Basis, Fault, Verdict, Why};
 use crate::window::{Series, Side, Window};
 
 /// Judges the gray version of one service in one release order.
@@ -40,6 +40,8 @@ pub struct Observed<'a> {
     pub endpoints: Option<u64>,
     /// Whether the figures are of this tick.
     pub freshness: Freshness,
+    /// Whether all requests are to be gray: then stable has none to be compared with, and nobody waits for them.
+    pub is_alone: bool,
 }
 
 /// Whether figures are of the tick in which they are told.
@@ -83,6 +85,13 @@ impl Judge {
         }
     }
 
+    /// Begins the window anew, as gray is let to more people: those who had it before say nothing of these. What speaks against gray
+    /// stays.
+    pub fn begin_stage(&mut self) {
+        self.window = Window::new(self.policy.window);
+        self.unanswered = 0;
+    }
+
     /// Takes what was observed in the next tick. It is called for each tick, also when there is nothing to tell.
     pub fn tick(&mut self, observed: &Observed<'_>) -> Verdict {
         if self.fault.is_none() {
@@ -94,7 +103,7 @@ impl Judge {
         }
         match &self.fault {
             Some(fault) => Verdict::Unhealthy(fault.clone()),
-            None => self.doubt(observed).map_or(Verdict::Healthy, Verdict::Undecided),
+            None => self.doubt(observed).map_or_else(|| self.healthy(), Verdict::Undecided),
         }
     }
 
@@ -129,7 +138,7 @@ impl Judge {
         // What the window says of stable is taken before this tick is in it, or the test would choose by what it tests.
         let threshold = self.threshold();
         let (gray, stable) = (observed.gray.tally, observed.stable.tally);
-        let compared = self.is_compared(stable).then_some(stable);
+        let compared = self.is_compared(stable, observed.is_alone).then_some(stable);
         if let Some((_, detector)) = &mut self.errors {
             detector.tick(gray, compared);
         }
@@ -150,13 +159,14 @@ impl Judge {
 
     /// Whether gray is tested against stable in this tick: when stable has as many requests as it takes, or will have them in the
     /// window if they keep coming as they do. A new judge waits for them for a while, or else one that begins in the middle of an
-    /// outage would blame gray for it.
-    fn is_compared(&self, stable: Tally) -> bool {
+    /// outage would blame gray for it; but not for those that will not come.
+    fn is_compared(&self, stable: Tally, is_alone: bool) -> bool {
         let length = self.window.length();
         let part = length.as_secs_f64() / self.policy.window.max(TICK).as_secs_f64();
         let requests = self.window.tally(Side::Stable).plus(stable).requests();
         let wanted = self.policy.min_requests as f64 * part.min(1.0);
-        length < self.policy.patience || (requests > 0 && requests as f64 >= wanted)
+        let is_waiting = length < self.policy.patience && !is_alone;
+        is_waiting || (requests > 0 && requests as f64 >= wanted)
     }
 
     /// Whether stable had enough requests in the window to be compared with.
@@ -218,6 +228,11 @@ impl Judge {
         Some(Fault::TooSlow { gray, percentile, gray_ms, limit_ms, during })
     }
 
+    fn healthy(&self) -> Verdict {
+        let is_compared = self.is_comparable() || !self.policy.compares();
+        Verdict::Healthy(if is_compared { Basis::Limits } else { Basis::OwnLimits })
+    }
+
     /// Why the version cannot be called healthy; none when it can.
     fn doubt(&self, observed: &Observed<'_>) -> Option<Why> {
         match observed.freshness {
@@ -234,8 +249,21 @@ impl Judge {
             .or_else(|| self.doubt_of_traffic(gray))
             .or_else(too_few)
             .or_else(|| self.doubt_of_errors(gray, stable))
+            .or_else(|| self.doubt_of_comparison(stable, observed.is_alone))
             .or_else(|| self.doubt_of_difference(gray, stable))
             .or_else(|| self.doubt_of_latency())
+    }
+
+    /// Whether there is too little of stable for what is compared with it. Where it is to have nothing, gray's own limits do alone.
+    fn doubt_of_comparison(&self, stable: Tally, is_alone: bool) -> Option<Why> {
+        if !self.policy.compares() || self.is_comparable() {
+            return None;
+        }
+        match (is_alone, self.errors.is_some() || self.policy.endpoints.is_some()) {
+            (false, _) => Some(self.stable_too_few(stable.requests())),
+            (true, false) => Some(Why::NothingToCompare),
+            (true, true) => None,
+        }
     }
 
     fn doubt_of_endpoints(&self, endpoints: Option<u64>) -> Option<Why> {
@@ -264,12 +292,14 @@ impl Judge {
 
     fn doubt_of_difference(&self, gray: Tally, stable: Tally) -> Option<Why> {
         let (over_stable, _) = self.over_stable.as_ref()?;
-        if !self.is_comparable() {
-            return Some(self.stable_too_few(stable.requests()));
-        }
         let (over_stable, during) = (*over_stable, self.window.length());
         let is_over = gray.share()? > stable.share()? + over_stable.clamp(0.0, 1.0);
-        is_over.then_some(Why::NotYet(Fault::WorseThanStable { gray, stable, over_stable, during }))
+        (is_over && self.is_comparable()).then_some(Why::NotYet(Fault::WorseThanStable {
+            gray,
+            stable,
+            over_stable,
+            during,
+        }))
     }
 
     fn doubt_of_latency(&self) -> Option<Why> {
@@ -278,6 +308,7 @@ impl Judge {
         let limit_ms = match self.threshold() {
             Threshold::Ms(limit_ms) => limit_ms,
             Threshold::TooCoarse(last_ms) => return Some(Why::TooCoarse { percentile, last_ms }),
+            Threshold::Unknown if !self.is_comparable() => return None,
             Threshold::Unknown => {
                 return Some(self.stable_too_few(self.window.latency(Side::Stable).requests()));
             }

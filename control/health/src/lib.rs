@@ -20,5 +20,5 @@ pub use judge::{Freshness, Judge, Observed};
 pub use limits::TICK;
 pub use meter::{Heard, Implausible, Meter, Reading, Sample, Source, Times};
 pub use policy::{EndpointLimit, ErrorLimits, LatencyLimit, Policy};
-pub use verdict::{Fault, Verdict, Why};
+pub use verdict::{Basis, Fault, Verdict, Why};
 pub use window::Series;

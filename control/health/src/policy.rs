@@ -54,6 +54,13 @@ pub struct EndpointLimit {
 
 // === impl Policy ===
 
+impl Policy {
+    /// Whether it has a limit that is a comparison with stable.
+    pub(crate) fn compares(&self) -> bool {
+        self.latency.is_some() || self.errors.is_some_and(|errors| errors.over_stable.is_some())
+    }
+}
+
 impl Default for Policy {
     /// A minute, fifty requests, no limit, and figures of proxies that report both versions at once.
     fn default() -> Self {

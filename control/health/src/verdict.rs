@@ -11,11 +11,20 @@ use crate::figures::{Share, Tally};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Verdict {
     /// There are enough figures, and all are within the limits.
-    Healthy,
+    Healthy(Basis),
     /// It does worse than it may. This stays.
     Unhealthy(Fault),
     /// Nobody can say.
     Undecided(Why),
+}
+
+/// Which limits a version is within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Basis {
+    /// All of the policy's.
+    Limits,
+    /// Those that are no comparison: all requests are gray, and stable has none to compare with.
+    OwnLimits,
 }
 
 /// What is wrong with a version, and the figures that say so.
@@ -92,6 +101,8 @@ pub enum Why {
         /// How many it takes.
         wanted: u64,
     },
+    /// All requests are gray, so stable, which it is to be compared with, has none; and the policy has no other limit.
+    NothingToCompare,
     /// It had no request in the window.
     NoTraffic,
     /// It was steered requests, and none came to an end in the window.
@@ -145,7 +156,8 @@ impl Verdict {
     #[must_use]
     pub const fn cause(&self) -> &'static str {
         match self {
-            Self::Healthy => "within-limits",
+            Self::Healthy(Basis::Limits) => "within-limits",
+            Self::Healthy(Basis::OwnLimits) => "within-own-limits",
             Self::Unhealthy(fault) => fault.label(),
             Self::Undecided(why) => why.label(),
         }
@@ -155,7 +167,10 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Healthy => f.write_str("healthy"),
+            Self::Healthy(Basis::Limits) => f.write_str("healthy"),
+            Self::Healthy(Basis::OwnLimits) => {
+                f.write_str("healthy: all requests are gray, so it is within its own limits, and nothing is compared with stable")
+            }
             Self::Unhealthy(fault) => write!(f, "unhealthy: {fault}"),
             Self::Undecided(why) => write!(f, "undecided: {why}"),
         }
@@ -214,6 +229,7 @@ impl Why {
         match self {
             Self::TooFewRequests { .. } => "too-few-requests",
             Self::StableTooFewRequests { .. } => "stable-too-few-requests",
+            Self::NothingToCompare => "nothing-to-compare",
             Self::NoTraffic => "no-traffic",
             Self::Unanswered { .. } => "unanswered",
             Self::NoData => "no-data",
@@ -239,6 +255,9 @@ impl fmt::Display for Why {
                     "stable had {seen} requests in the window, and it takes {wanted} to compare with it"
                 )
             }
+            Self::NothingToCompare => f.write_str(
+                "all requests are gray, so stable has none to be compared with, and the plan has neither errors.max nor endpoints",
+            ),
             Self::NoTraffic => f.write_str("gray had no request in the window"),
             Self::Unanswered { steered } => write!(
                 f,

@@ -179,6 +179,12 @@ impl Order {
         if self.adjusted_hash.is_empty() { &self.content_hash } else { &self.adjusted_hash }
     }
 
+    /// Whether so many stages let everybody in, as they were adjusted.
+    #[must_use]
+    pub fn lets_in_everybody(&self, stages: usize) -> bool {
+        Scope::let_in_everybody((0..stages).filter_map(|stage| self.scope(stage)))
+    }
+
     /// The first service that is faulty where it is gray.
     #[must_use]
     pub fn faulty_service(&self) -> Option<&str> {
@@ -238,11 +244,19 @@ pub(crate) fn left(duration: SignedDuration, since: Timestamp, now: Timestamp) -
 
 impl ServiceState {
     /// Enters a stage. What was said of the gray version before it got any requests is no judgement of it.
-    pub(crate) fn enter(&mut self, stage: usize) {
+    pub(crate) fn enter(&mut self, stage: usize, is_judged: bool) {
         if self.stages_entered == 0 {
             (self.health, self.health_since) = (Health::Unknown, Timestamp::UNIX_EPOCH);
         }
+        self.forget_praise(is_judged);
         self.stages_entered = stage + 1;
+    }
+
+    /// The gray version gets to other people: where it is judged, what those say who had it before is no praise for these.
+    pub(crate) fn forget_praise(&mut self, is_judged: bool) {
+        if is_judged && self.health == Health::Healthy {
+            (self.health, self.health_since) = (Health::Unknown, Timestamp::UNIX_EPOCH);
+        }
     }
 }
 

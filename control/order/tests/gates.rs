@@ -372,7 +372,11 @@ fn what_nobody_can_say_holds_an_order_back_where_the_plan_wants_to_know() {
     let half = judged(&order, "loan", Health::Healthy);
     assert_eq!(half.step(advance(ALL), at(2)), Err(Refused::Unjudged { service: "ledger".into() }));
     let whole = judged(&judged(&half, "ledger", Health::Healthy), "cards", Health::Healthy);
-    assert_eq!(step(&whole, advance(ALL), 2).stage, 1);
+    let second = step(&whole, advance(ALL), 2);
+    assert_eq!(second.stage, 1);
+    assert_eq!(waits(&second, 3), r#"a verdict on service "loan""#, "others get it now");
+    let adjusted = step(&whole, adjust(), 2);
+    assert_eq!(adjusted.step(advance(ALL), at(2)), Err(Refused::Unjudged { service: "loan".into() }));
     let unknown = judged(&whole, "loan", Health::Unknown);
     assert_eq!(unknown.step(advance(ALL), at(2)), Err(Refused::Unjudged { service: "loan".into() }));
 }

@@ -187,6 +187,20 @@ pub struct Scope {
     pub percent: Option<Percentage>,
 }
 
+// === impl Scope ===
+
+impl Scope {
+    /// Whether stages with these scopes let everybody in, so that nobody gets the stable version any more.
+    pub fn let_in_everybody<'a>(scopes: impl IntoIterator<Item = &'a Self>) -> bool {
+        let (mut is_whole, mut is_open) = (false, true);
+        for scope in scopes {
+            is_whole |= scope.all && scope.percent.is_none();
+            is_open &= scope.exclude.is_empty();
+        }
+        is_whole && is_open
+    }
+}
+
 /// Some ids of one dimension: `[a, b]`, or `{ list: name }`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

@@ -57,7 +57,11 @@ impl Daemon {
     fn tell(&self, words: &[Word], complaints: &mut Complaints) -> usize {
         let mut untold = 0;
         for word in words {
-            let Err(error) = self.tell_one(word) else { continue };
+            let error = match self.tell_one(word) {
+                // It is another order by now, and judged as such in the next tick.
+                Ok(()) | Err(ActionError::Stale { .. }) => continue,
+                Err(error) => error,
+            };
             untold += 1;
             if complaints.is_new(word, self.clock.elapsed()) {
                 let Word { order, service, health, .. } = word;
@@ -68,12 +72,14 @@ impl Daemon {
     }
 
     fn tell_one(&self, word: &Word) -> Result<(), ActionError> {
-        let Word { order, service, health, finding } = word.clone();
+        let Word { order, version, service, health, finding } = word.clone();
         let figures = finding.verdict.to_string();
         // The audit log keeps sums for years, and no chart.
         let judged = JudgedView { series: None, ..finding.into() };
         let action = OrderAction::Health { service, health, figures, judged: Some(Box::new(judged)) };
-        self.act(order, action, Actor::daemon(), Terms::default())?;
+        // What was found of a stage is no word on the next one, which may have been entered meanwhile.
+        let terms = Terms { if_match: (health == Health::Healthy).then_some(version), ..Terms::default() };
+        self.act(order, action, Actor::daemon(), terms)?;
         self.vitals.told(word);
         Ok(())
     }
@@ -136,13 +142,13 @@ fn judged(known: &Known) -> Vec<Arc<Order>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graylane_health::{Figures, Series, Verdict};
+    use graylane_health::{Basis, Figures, Series, Verdict};
     use graylane_plan::HealthSource;
 
     #[test]
     fn the_same_verdict_is_complained_of_once_a_minute_and_another_one_at_once() {
         let finding = Finding {
-            verdict: Verdict::Healthy,
+            verdict: Verdict::Healthy(Basis::Limits),
             gray: Figures::default(),
             stable: Figures::default(),
             endpoints: None,
@@ -152,6 +158,7 @@ mod tests {
         };
         let word = |service: &str, health| Word {
             order: 1,
+            version: 1,
             service: service.into(),
             health,
             finding: finding.clone(),

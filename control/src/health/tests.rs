@@ -1,10 +1,10 @@
 //! From what proxies count to what orders are told.
 
 use super::*;
-use graylane_health::{Cumulative, Sample, Why};
-use graylane_order::{Actor, Event, Start};
+use graylane_health::{Basis, Cumulative, Sample};
+use graylane_order::{Actor, Event, Seen, Sight, Start};
 use graylane_plan::ReleasePlan;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 const PLAN: &str =
     "{ apiVersion: graylane.dev/v1alpha1, kind: ReleasePlan, metadata: { name: p, tenant: retail }, spec: {
@@ -111,6 +111,41 @@ fn healthy_is_forgotten_when_nobody_can_say_for_a_window_also_after_a_restart() 
     let mut restarted = Stage::new(told(&order(), Health::Healthy));
     assert_eq!(restarted.within(15, Stage::quiet), None);
     assert_eq!(restarted.within(10, Stage::quiet), Some(Health::Unknown));
+}
+
+#[test]
+fn doubts_are_told_within_seconds_and_few_requests_only_after_a_window() {
+    let begin = || {
+        let mut stage = Stage::new(order_of(&PLAN.replace("window: 5s", "window: 60s")));
+        assert_eq!(stage.within(20, |stage| stage.tick([10, 0, 40, 0])), Some(Health::Healthy));
+        stage
+    };
+    // Both fail, so that nobody is to blame.
+    let mut doubted = begin();
+    assert_eq!(doubted.within(15, |stage| stage.tick([10, 5, 40, 20])), None);
+    assert_eq!(doubted.within(10, |stage| stage.tick([10, 5, 40, 20])), Some(Health::Unknown));
+    let mut quiet = begin();
+    assert_eq!(quiet.within(470, |stage| stage.tick([0, 0, 40, 0])), None);
+    assert_eq!(quiet.within(30, |stage| stage.tick([0, 0, 40, 0])), Some(Health::Unknown));
+}
+
+#[test]
+fn each_stage_is_judged_by_its_own_requests() {
+    let plan = PLAN
+        .replace("scope: { all: true }", "scope: { include: { teller: [T1] } }")
+        .replace("{ name: one,", "{ name: zero, scope: { include: { teller: [T0] } } }, { name: one,");
+    let mut stage = Stage::new(order_of(&plan));
+    assert_eq!(stage.within(20, |stage| stage.tick([10, 0, 40, 0])), Some(Health::Healthy));
+    let seen = Seen { converged: 1, total: 1 };
+    let watching_since = Timestamp::UNIX_EPOCH;
+    let sight = Sight { seen, converged_for: SignedDuration::ZERO, frozen_since: None, watching_since };
+    let event = Event::Advance { actor: actor(), sight };
+    stage.order = stage.order.step(event, Timestamp::UNIX_EPOCH).unwrap().0;
+    assert_eq!(stage.order.unjudged_service(), Some("loan"));
+    assert_eq!(stage.within(50, Stage::quiet), None, "nobody uses it");
+    let judged = stage.vitals.finding(1, "loan").unwrap().verdict;
+    assert_eq!(judged, Verdict::Undecided(Why::NoTraffic));
+    assert_eq!(stage.within(20, |stage| stage.tick([10, 0, 40, 0])), Some(Health::Healthy));
 }
 
 #[test]
@@ -276,7 +311,7 @@ fn samples_are_judged_and_those_that_are_old_by_any_clock_are_neither_healthy_no
     let a_server_that_stands_still = |stage: &Sampled| stage.tell(Duration::from_millis(1));
     for answer in [no_answer as fn(&Sampled), the_same_answer, a_server_that_stands_still] {
         stage.scrape([100, 0]);
-        assert_eq!(stage.verdict(), Verdict::Healthy);
+        assert_eq!(stage.verdict(), Verdict::Healthy(Basis::Limits));
         // What was sampled last is fifteen seconds old, and it may be forty-five, and a tick because it was told before one.
         for tick in 1..400 {
             answer(&stage);
@@ -319,7 +354,7 @@ fn versions_whose_instances_are_sampled_apart_are_compared() {
     let mut stage = Sampled::new();
     stage.versions = vec![("v1", 40), ("v2", 0)];
     (0..10).for_each(|_| drop(stage.scrape([100, 0])));
-    assert_eq!(stage.verdict(), Verdict::Healthy);
+    assert_eq!(stage.verdict(), Verdict::Healthy(Basis::Limits));
     let found = (1..=10).find(|_| stage.scrape([100, 50]).contains(&Health::Faulty));
     assert!(found.is_some_and(|scrapes| (4..=6).contains(&scrapes)), "{found:?} {}", stage.verdict());
 }

@@ -102,7 +102,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graylane_health::{Histogram, Series, Verdict, Why};
+    use graylane_health::{Basis, Histogram, Series, Verdict, Why};
     use graylane_plan::HealthSource;
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::{prometheus_text, text};
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn one_verdict_holds_and_figures_are_of_both_versions() {
-        let text = written([of("retail", "loan", finding(Verdict::Healthy))].into());
+        let text = written([of("retail", "loan", finding(Verdict::Healthy(Basis::Limits)))].into());
         for line in [
             r#"graylane_service_verdict{tenant="retail",service="loan",verdict="healthy"} 1"#,
             r#"graylane_service_verdict{tenant="retail",service="loan",verdict="unhealthy"} 0"#,
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn odd_names_end_no_label() {
         let odd = "a\"} 1\nb\\";
-        let text = written([of(odd, "loan", finding(Verdict::Healthy))].into());
+        let text = written([of(odd, "loan", finding(Verdict::Healthy(Basis::Limits)))].into());
         assert!(text.contains(r#"{tenant="a\"} 1\nb\\",service="loan","#), "{text}");
         assert!(text.lines().all(|line| line.starts_with("graylane_") || line.starts_with('#')), "{text}");
     }
@@ -189,8 +189,11 @@ mod tests {
     #[test]
     fn open_metrics_say_the_unit() {
         let mut written = String::new();
-        text::encode(&mut written, &registry([of("retail", "loan", finding(Verdict::Healthy))].into()))
-            .unwrap();
+        text::encode(
+            &mut written,
+            &registry([of("retail", "loan", finding(Verdict::Healthy(Basis::Limits)))].into()),
+        )
+        .unwrap();
         assert!(written.contains("# UNIT graylane_service_latency_seconds seconds\n"), "{written}");
     }
 }

@@ -10,16 +10,17 @@ struct Court {
     judge: Judge,
     endpoints: Option<u64>,
     freshness: Freshness,
+    is_alone: bool,
 }
 
 impl Court {
     fn new(policy: Policy) -> Self {
-        Self { judge: Judge::new(policy), endpoints: None, freshness: Freshness::Fresh }
+        Self { judge: Judge::new(policy), endpoints: None, freshness: Freshness::Fresh, is_alone: false }
     }
 
     fn tick(&mut self, gray: &Figures, stable: &Figures) -> Verdict {
-        let (endpoints, freshness) = (self.endpoints, self.freshness);
-        self.judge.tick(&Observed { gray, stable, endpoints, freshness })
+        let Self { endpoints, freshness, is_alone, .. } = *self;
+        self.judge.tick(&Observed { gray, stable, endpoints, freshness, is_alone })
     }
 
     /// So many ticks of the same; the last verdict.
@@ -58,7 +59,7 @@ fn a_version_within_its_limits_is_healthy_when_enough_requests_say_so() {
         court.ticks(4, &gray, &stable),
         Verdict::Undecided(Why::TooFewRequests { seen: 40, wanted: 50 })
     );
-    assert_eq!(court.tick(&gray, &stable), Verdict::Healthy);
+    assert_eq!(court.tick(&gray, &stable), Verdict::Healthy(Basis::Limits));
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn endpoints_that_are_gone_are_a_fault_at_once_and_those_that_never_came_are_not
     court.endpoints = Some(1);
     assert_eq!(court.ticks(9, &gray, &stable), Verdict::Undecided(Why::NeverUp { ready: 1, min: 2 }));
     court.endpoints = Some(2);
-    assert_eq!(court.tick(&gray, &stable), Verdict::Healthy);
+    assert_eq!(court.tick(&gray, &stable), Verdict::Healthy(Basis::Limits));
     court.endpoints = Some(1);
     assert_eq!(court.tick(&gray, &stable), Verdict::Unhealthy(Fault::NoEndpoints { ready: 1, min: 2 }));
 }
@@ -158,13 +159,13 @@ fn endpoints_that_are_gone_are_a_fault_at_once_and_those_that_never_came_are_not
 fn a_slow_version_is_found_and_one_that_is_as_slow_as_stable_is_not() {
     let stable = timed(39, 1);
     let mut court = Court::new(with_latency());
-    assert_eq!(court.ticks(240, &timed(10, 0), &stable), Verdict::Healthy);
+    assert_eq!(court.ticks(240, &timed(10, 0), &stable), Verdict::Healthy(Basis::Limits));
     let slower = (1..200).find(|_| matches!(court.tick(&timed(6, 4), &stable), Verdict::Unhealthy(_)));
     assert!(slower.is_some_and(|ticks| ticks < 30), "{slower:?}");
     let mut court = Court::new(with_latency());
     court.ticks(240, &timed(10, 0), &stable);
     let verdict = court.ticks(2_000, &timed(6, 4), &timed(24, 16));
-    assert_eq!(verdict, Verdict::Healthy, "both are slow: {verdict}");
+    assert_eq!(verdict, Verdict::Healthy(Basis::Limits), "both are slow: {verdict}");
 }
 
 #[test]
@@ -180,14 +181,14 @@ fn latency_is_not_judged_where_stable_is_not_known() {
 #[test]
 fn a_limit_that_is_no_number_is_not_tested() {
     let mut court = Court::new(with_errors(Some(f64::NAN), Some(f64::NAN)));
-    assert_eq!(court.ticks(500, &figures(10, 10), &figures(40, 0)), Verdict::Healthy);
+    assert_eq!(court.ticks(500, &figures(10, 10), &figures(40, 0)), Verdict::Healthy(Basis::Limits));
 }
 
 #[test]
 fn what_is_not_limited_is_not_tested() {
     let mut court = Court::new(Policy::default());
-    assert_eq!(court.ticks(500, &timed(0, 10), &timed(40, 0)), Verdict::Healthy);
-    assert_eq!(court.ticks(500, &figures(10, 10), &figures(40, 0)), Verdict::Healthy);
+    assert_eq!(court.ticks(500, &timed(0, 10), &timed(40, 0)), Verdict::Healthy(Basis::Limits));
+    assert_eq!(court.ticks(500, &figures(10, 10), &figures(40, 0)), Verdict::Healthy(Basis::Limits));
 }
 
 /// An hour each with all limits, at rates that go up and down, gray like stable: nobody is blamed.
@@ -238,7 +239,7 @@ fn lumps_of_fifteen_seconds_are_judged_like_ticks() {
             if matches!(verdict, Verdict::Unhealthy(_)) {
                 found = found.or(Some(tick));
             }
-            healthy += u64::from(verdict == Verdict::Healthy);
+            healthy += u64::from(verdict == Verdict::Healthy(Basis::Limits));
         }
         assert!(found.is_some_and(|tick| (14_580..=14_820).contains(&tick)), "seed {seed}: {found:?}");
         assert!(healthy > 7_200, "seed {seed}: more than half of the hour, {healthy}");
@@ -360,4 +361,53 @@ fn nobody_is_blamed_for_no_answers_alone_of_few_or_without_a_limit() {
         court.freshness = Freshness::Missing;
         assert_eq!(court.tick(&nothing, &nothing), Verdict::Undecided(Why::NoData));
     }
+}
+
+#[test]
+fn where_all_requests_are_gray_nothing_is_compared_and_its_own_limits_hold() {
+    let nothing = figures(0, 0);
+    let alone = |policy| Court { is_alone: true, ..Court::new(policy) };
+    let latency = with_latency().latency;
+    let mut court = alone(Policy { latency, ..with_errors(Some(0.01), Some(0.01)) });
+    assert_eq!(court.ticks(20, &timed(10, 0), &nothing), Verdict::Healthy(Basis::OwnLimits));
+    let found = (1..).find(|_| matches!(court.tick(&figures(10, 10), &nothing), Verdict::Unhealthy(_)));
+    assert!(found.is_some_and(|ticks| ticks <= 5), "{found:?}: nobody waits for stable");
+    // What is there of stable is compared all the same.
+    let mut court = alone(with_errors(Some(0.5), Some(0.01)));
+    court.ticks(240, &figures(10, 0), &figures(40, 0));
+    assert!(matches!(court.ticks(60, &figures(10, 1), &figures(40, 0)), Verdict::Unhealthy(_)));
+    for policy in [with_errors(None, Some(0.01)), with_latency()] {
+        let verdict = alone(policy).ticks(500, &timed(10, 0), &nothing);
+        assert_eq!(verdict, Verdict::Undecided(Why::NothingToCompare));
+    }
+    let mut court = alone(Policy { endpoints: with_endpoints(1).endpoints, ..with_latency() });
+    court.endpoints = Some(1);
+    assert_eq!(court.ticks(20, &timed(10, 0), &nothing), Verdict::Healthy(Basis::OwnLimits));
+}
+
+#[test]
+fn a_stage_is_judged_by_what_is_seen_in_it_and_what_spoke_against_gray_stays() {
+    let (good, stable) = (figures(10, 0), figures(40, 0));
+    let mut court = Court::new(with_errors(Some(0.01), Some(0.01)));
+    assert_eq!(court.ticks(20, &good, &stable), Verdict::Healthy(Basis::Limits));
+    court.judge.begin_stage();
+    let verdict = court.ticks(4, &good, &stable);
+    assert_eq!(verdict, Verdict::Undecided(Why::TooFewRequests { seen: 40, wanted: 50 }));
+    // Half of the evidence from before, and half from after.
+    let ticks_to_blame = |begins_after: Option<u32>| {
+        let mut court = Court::new(with_errors(Some(0.01), None));
+        court.ticks(240, &good, &stable);
+        let mut ticks = 0;
+        loop {
+            ticks += 1;
+            if let Verdict::Unhealthy(_) = court.tick(&figures(10, 1), &stable) {
+                return ticks;
+            }
+            if begins_after == Some(ticks) {
+                court.judge.begin_stage();
+            }
+        }
+    };
+    let (undisturbed, disturbed) = (ticks_to_blame(None), ticks_to_blame(Some(3)));
+    assert!(undisturbed > 4 && disturbed == undisturbed, "{undisturbed} {disturbed}");
 }

@@ -36,6 +36,8 @@ impl Order {
         next.authors.insert(actor.name.clone());
         next.note(now, actor, format!("adjusted the scope of stage {:?}", self.stage_name(self.stage)));
         next.void_approvals(now);
+        let is_judged = next.plan.spec.is_judged();
+        next.services.values_mut().for_each(|state| state.forget_praise(is_judged));
         Ok((next, vec![Effect::Publish]))
     }
 

@@ -80,8 +80,9 @@ impl Order {
         }
         match self.plan.spec.batch {
             Batch::Parallel => {
+                let is_judged = self.plan.spec.is_judged();
                 let services = self.services.values_mut().filter(|state| !state.rolled_back);
-                services.for_each(|state| state.enter(stage));
+                services.for_each(|state| state.enter(stage, is_judged));
             }
             Batch::Serial => self.enter_next_service(now),
         }
@@ -91,7 +92,7 @@ impl Order {
         let Some(name) = self.next_service() else { return };
         let what = format!("service {name:?} entered stage {:?}", self.stage_name(self.stage));
         if let Some(state) = self.services.get_mut(&name) {
-            state.enter(self.stage);
+            state.enter(self.stage, self.plan.spec.is_judged());
         }
         self.stage_since = now;
         self.note(now, Actor::daemon(), what);

@@ -1,7 +1,7 @@
 //! How well gray versions have to do: that it can be judged.
 
 use crate::health::{ErrorSpec, HealthSource, HealthSpec, LatencySpec, Share};
-use crate::model::ReleasePlan;
+use crate::model::{ReleasePlan, Scope};
 use crate::problem::{Problems, field};
 use crate::span::Span;
 use crate::world::PrometheusSource;
@@ -50,8 +50,30 @@ pub(super) fn check(plan: &ReleasePlan, prometheus: PrometheusSource, problems: 
                        rollback-service or pause";
         problems.warning(PATH, message);
     }
+    warn_of_comparing_alone(PATH, plan, health, problems);
     if !health.has_limits() && (window.is_some() || min_requests.is_some()) {
         problems.warning(PATH, "judges nothing; give errors, latency or endpoints");
+    }
+}
+
+/// Warns of limits that say nothing any more once everybody is let in.
+fn warn_of_comparing_alone(path: &str, plan: &ReleasePlan, health: &HealthSpec, problems: &mut Problems) {
+    let has_own =
+        health.endpoints.is_some() || health.errors.as_ref().is_some_and(|errors| errors.max.is_some());
+    let stages = &plan.spec.stages;
+    let lets_in_everybody =
+        |at: &usize| Scope::let_in_everybody(stages.iter().take(at + 1).map(|stage| &stage.scope));
+    let whole = (0..stages.len()).find(lets_in_everybody).and_then(|at| stages.get(at));
+    if let Some(stage) = whole
+        && health.has_limits()
+        && !has_own
+    {
+        let message = format!(
+            "stage {:?} lets everybody in, so stable has no requests to be compared with there, and somebody has to say `order health`; \
+             give errors.max or endpoints, too",
+            stage.name
+        );
+        problems.warning(path, message);
     }
 }
 

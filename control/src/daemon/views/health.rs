@@ -13,9 +13,10 @@ pub struct JudgedView {
     pub verdict: String,
     /// Why, in a sentence with its figures.
     pub reason: String,
-    /// Why, in a word: `within-limits`; `too-many-errors`, `worse-than-stable`, `too-slow`, `no-endpoints` or `unanswered`; or, while it is
-    /// undecided, `too-few-requests`, `stable-too-few-requests`, `no-traffic`, `unanswered`, `no-data`, `stale-data`,
-    /// `not-enough-evidence`, `stable-fails-too`, `too-coarse`, `never-up` or `endpoints-unknown`.
+    /// Why, in a word: `within-limits` or, where all requests are gray and none are stable's to be compared with, `within-own-limits`;
+    /// `too-many-errors`, `worse-than-stable`, `too-slow`, `no-endpoints` or `unanswered`; or, while it is undecided, `too-few-requests`,
+    /// `stable-too-few-requests`, `nothing-to-compare`, `no-traffic`, `unanswered`, `no-data`, `stale-data`, `not-enough-evidence`,
+    /// `stable-fails-too`, `too-coarse`, `never-up` or `endpoints-unknown`.
     #[serde(default)]
     pub cause: String,
     /// What the gray version did in the window.

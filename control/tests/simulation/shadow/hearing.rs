@@ -6,7 +6,7 @@ use crate::plan::Service;
 use crate::run::{Checked, Violation, broken, holds};
 use crate::window::Window;
 use graylane::daemon::OrderView;
-use graylane_order::Phase;
+use graylane_order::{Health, Phase};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -58,11 +58,24 @@ impl ShadowOrder {
         if enters {
             self.entered_at = moment.time;
         }
+        self.forget_praise(&before);
         if retains {
             self.retained_at = moment.time;
         }
         let advances = goes_forward || ends(Phase::RolledBack);
         Ok(Heard { advances, publishes: (enters && !is_new) || finishes, finishes, events })
+    }
+
+    /// Forgets who was healthy where gray versions are judged, and others get them now.
+    fn forget_praise(&mut self, before: &Told) {
+        let has_entered = |service: &str| {
+            self.told.services.get(service).map(|(entered, _)| entered)
+                > before.services.get(service).map(|(entered, _)| entered)
+        };
+        self.health.retain(|service, (health, _)| {
+            let is_for_others = has_entered(service) || self.told.hash != before.hash;
+            !self.plan.is_judged || *health != Health::Healthy || !is_for_others
+        });
     }
 
     /// What of the order's state cannot follow what was told before.
