@@ -100,10 +100,11 @@ impl Order {
             Phase::Running => (self.waits_running(sight, now)?, self.stage_since),
             Phase::AwaitingApproval => (self.waits_at_gate_for(sight, now)?, self.phase_since),
         };
+        // The epoch, while nobody ever said anything of it.
         let judged_at = |service: &str| self.services.get(service).map(|state| state.health_since);
         let since = match &waits_for {
             WaitsFor::Health { service } | WaitsFor::Verdict { service } => {
-                judged_at(service).unwrap_or(since)
+                judged_at(service).map_or(since, |judged| judged.max(since))
             }
             _ => since,
         };

@@ -359,6 +359,17 @@ fn a_fault_does_what_the_plan_says_and_its_figures_are_the_reason() {
 }
 
 #[test]
+fn who_waits_for_a_first_verdict_does_so_since_the_stage_began() {
+    let mut plan = plan(Batch::Parallel);
+    plan.spec.health = Some(HealthSpec { endpoints: Some(EndpointSpec { min: 1 }), ..HealthSpec::default() });
+    plan.spec.stages[0].gate.approvals = vec![wants("manager", 1)];
+    let order = approved(&started_with(plan), "wang", &["manager"], 3).unwrap();
+    let waiting = order.waits_for(sight(ALL), at(7)).unwrap();
+    assert_eq!(waiting.waits_for, WaitsFor::Verdict { service: "loan".into() });
+    assert_eq!(waiting.since, at(3));
+}
+
+#[test]
 fn what_nobody_can_say_holds_an_order_back_where_the_plan_wants_to_know() {
     let mut plan = plan(Batch::Parallel);
     plan.spec.health = Some(HealthSpec { endpoints: Some(EndpointSpec { min: 1 }), ..HealthSpec::default() });
