@@ -33,10 +33,10 @@ pub use order_filter::OrderFilter;
 pub use orders::{OrderAction, StartOrder};
 pub use proxies::ProxyFilter;
 pub use views::{
-    ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FiguresView, FreezeView,
-    JudgedView, ListView, NackView, NextStageView, OrderSummary, OrderView, PlanApplied, PlanSummary,
-    PlanView, PointView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView, RulesView, SeriesView,
-    ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
+    ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FaultView, FiguresView,
+    FreezeView, JudgedView, ListView, NackView, NextStageView, OrderSummary, OrderView, PlanApplied,
+    PlanSummary, PlanView, PointView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView,
+    RulesView, SeriesView, ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
 };
 
 use crate::audit::Record;

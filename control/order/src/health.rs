@@ -1,5 +1,7 @@
 //! How the gray version of a service does, as somebody outside judges it.
 
+use crate::timeline::Actor;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,6 +15,17 @@ pub enum Health {
     Healthy,
     /// It does not. The order does not advance, and does what its plan says of faults.
     Faulty,
+}
+
+/// A fault of a gray version, as somebody told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When.
+    pub at: Timestamp,
+    /// Who did.
+    pub actor: Actor,
+    /// The figures that say so, for people.
+    pub figures: String,
 }
 
 impl fmt::Display for Health {

@@ -16,7 +16,7 @@ mod waiting;
 
 pub use freeze::Freeze;
 pub use gate::{Approval, Approve, Approved, Awaited, Opening};
-pub use health::Health;
+pub use health::{Fault, Health};
 pub use order::{Order, Phase, Retention, ServiceState, Start};
 pub use refused::Refused;
 pub use sight::{Seen, Sight};

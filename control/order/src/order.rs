@@ -1,7 +1,7 @@
 //! The state of an order.
 
 use crate::gate::{Approval, Awaited};
-use crate::health::Health;
+use crate::health::{Fault, Health};
 use crate::timeline::{Actor, TimelineEntry};
 use graylane_plan::{ReleasePlan, Scope, ServiceSpec, Span, StageSpec};
 use jiff::{SignedDuration, Timestamp};
@@ -56,6 +56,9 @@ pub struct Order {
     pub adjusted: BTreeMap<usize, Scope>,
     /// The state of each service, by its name.
     pub services: BTreeMap<String, ServiceState>,
+    /// The last fault of each service that had one, by its name. It stays when the service was rolled back, and says why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<String, Fault>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Grows with each change; a caller that saw an older one is refused.

@@ -155,6 +155,7 @@ impl Order {
             retention: None,
             adjusted: BTreeMap::new(),
             services: services.collect(),
+            faults: BTreeMap::new(),
             timeline: Vec::new(),
             version: 0,
             plan,

@@ -5,7 +5,7 @@
 mod orders;
 
 use graylane_order::{
-    Actor, Approve, Effect, Event, Freeze, Health, Order, Phase, Refused, Sight, Waiting, WaitsFor,
+    Actor, Approve, Effect, Event, Fault, Freeze, Health, Order, Phase, Refused, Sight, Waiting, WaitsFor,
 };
 use graylane_plan::{
     Advance, Approvals, Batch, EndpointSpec, FaultAction, HealthSpec, Missed, ReleasePlan, RetentionEnd,
@@ -13,6 +13,7 @@ use graylane_plan::{
 };
 use jiff::{SignedDuration, Timestamp};
 use orders::*;
+use std::collections::BTreeMap;
 
 fn wants(role: &str, count: u32) -> Approvals {
     Approvals { role: role.into(), count }
@@ -348,14 +349,37 @@ fn a_fault_does_what_the_plan_says_and_its_figures_are_the_reason() {
     let (marked, effects) = faulty(None, "loan");
     assert_eq!((marked.phase, effects), (Phase::Running, vec![]));
     assert_eq!(marked.step(advance(ALL), at(2)), Err(Refused::Faulty { service: "loan".into() }));
-    assert_eq!(faulty(Some(FaultAction::Pause), "loan").0.phase, Phase::Paused);
+    let (paused, effects) = faulty(Some(FaultAction::Pause), "loan");
+    assert_eq!((paused.phase, effects), (Phase::Paused, vec![]));
     let (part, effects) = faulty(Some(FaultAction::RollbackService), "loan");
     assert_eq!(effects, [Effect::Publish]);
     assert_eq!(part.gray_services().map(|(service, _)| service.name.as_str()).collect::<Vec<_>>(), ["cards"]);
     let actor = &part.timeline.last().unwrap().actor;
     assert_eq!(actor.name, "graylane");
     assert_eq!(actor.reason, r#"service "loan" is faulty: 5xx 3.1 % of 400, stable 0.1 %"#);
-    assert_eq!(faulty(Some(FaultAction::RollbackOrder), "cards").0.phase, Phase::RollingBack);
+    let (whole, effects) = faulty(Some(FaultAction::RollbackOrder), "cards");
+    assert_eq!((whole.phase, effects), (Phase::RollingBack, vec![Effect::Publish]));
+}
+
+#[test]
+fn the_last_fault_of_each_service_is_kept_with_its_figures_whatever_follows() {
+    let mut plan = plan(Batch::Parallel);
+    plan.spec.health =
+        Some(HealthSpec { on_fault: Some(FaultAction::RollbackService), ..HealthSpec::default() });
+    let judged = |order: &Order, service: &str, health, figures: &str, minute| {
+        let event =
+            Event::Health { actor: actor(), service: service.into(), health, figures: figures.into() };
+        step(order, event, minute)
+    };
+    let order = judged(&started_with(plan), "loan", Health::Faulty, "5xx 3 %", 1);
+    let order = judged(&order, "loan", Health::Healthy, "nobody calls it", 2);
+    let first = Fault { at: at(1), actor: actor(), figures: "5xx 3 %".into() };
+    assert_eq!(order.faults, BTreeMap::from([("loan".to_owned(), first)]));
+    let order = judged(&order, "loan", Health::Faulty, "p99 2 s", 3);
+    let event = Event::Rollback { actor: actor(), services: Vec::new(), keep_dependents: false };
+    let order = step(&step(&order, event, 4), observed(ALL), 5);
+    assert_eq!((order.phase, order.faults["loan"].figures.as_str()), (Phase::RolledBack, "p99 2 s"));
+    assert_eq!(order.faults.len(), 1);
 }
 
 #[test]

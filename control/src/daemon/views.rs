@@ -10,7 +10,7 @@ pub use gates::{
 };
 pub use health::{FiguresView, JudgedView, PointView, SeriesView};
 pub(crate) use orders::TenantSeen;
-pub use orders::{Convergence, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
+pub use orders::{Convergence, FaultView, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 pub use proxies::{NackView, ProxyPage, ProxyState, ProxyView};
 
 use crate::audit::Head;

@@ -1,7 +1,7 @@
 //! How the gray versions do, and what follows when one is faulty.
 
 use super::{Effect, Stepped, check_reason};
-use crate::health::Health;
+use crate::health::{Fault, Health};
 use crate::limits::MAX_FIGURES_BYTES;
 use crate::order::{Order, Phase};
 use crate::refused::Refused;
@@ -34,6 +34,10 @@ impl Order {
             return Ok((next, Vec::new()));
         };
         (state.health, state.health_since) = (health, now);
+        if health == Health::Faulty {
+            let fault = Fault { at: now, actor: actor.clone(), figures: figures.clone() };
+            next.faults.insert(service.to_owned(), fault);
+        }
         next.note(now, actor, format!("service {service:?} is {health}{}", told(&figures)));
         let effects = match health {
             Health::Faulty => next.act_on_fault(service, figures, now),

@@ -3,8 +3,8 @@
 use super::sparkline::sparkline;
 use crate::cli::output::plain;
 use crate::daemon::{
-    ApprovedView, FiguresView, JudgedView, NextStageView, OrderView, PointView, SeriesView, ServiceView,
-    WindowView,
+    ApprovedView, FaultView, FiguresView, JudgedView, NextStageView, OrderView, PointView, SeriesView,
+    ServiceView, WindowView,
 };
 use graylane_order::{Health, Phase};
 
@@ -83,7 +83,8 @@ fn stage(order: &OrderView, has_charts: bool) -> Branch {
 }
 
 fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch {
-    let ServiceView { name, stable, gray, stage, rolled_back, health, judged, converged, total } = service;
+    let ServiceView { name, stable, gray, stage, rolled_back, health, judged, last_fault, converged, total } =
+        service;
     let state = match (rolled_back, order.phase, stage) {
         (true, ..) => "rolled back".to_owned(),
         (false, Phase::Finished, _) => format!("{gray} is the baseline"),
@@ -96,15 +97,13 @@ fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch
     };
     let line = format!("{name}: {stable} → {gray}, {state}, {converged}/{total} converged{health}");
     let found = judged.iter().flat_map(|judged| {
-        let JudgedView {
-            verdict, reason, gray: gray_did, stable: stable_did, endpoints, series, source, ..
-        } = judged;
-        let endpoints = endpoints.map(|count| format!(", {count} endpoints")).unwrap_or_default();
+        let JudgedView { reason, gray: gray_did, stable: stable_did, endpoints, series, source, .. } = judged;
+        let endpoints = endpoints.map(|count| format!(", endpoints: {count}")).unwrap_or_default();
         let [gray_chart, stable_chart] =
             series.as_ref().filter(|_| has_charts).map(charts).unwrap_or_default();
         let chart = |chart: Option<String>| chart.into_iter().map(Branch::leaf).collect();
         [
-            Branch::leaf(format!("found {verdict} by {source}: {reason}")),
+            Branch::leaf(format!("found by {source}: {reason}")),
             Branch {
                 below: chart(gray_chart),
                 ..Branch::leaf(format!("gray {gray}: {}{endpoints}", did(gray_did)))
@@ -115,7 +114,13 @@ fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch
             },
         ]
     });
-    Branch { below: found.collect(), ..Branch::leaf(line) }
+    let below = found.chain(last_fault.iter().map(fault)).collect();
+    Branch { below, ..Branch::leaf(line) }
+}
+
+fn fault(FaultView { at, by, reason, figures }: &FaultView) -> Branch {
+    let figures = if figures.is_empty() { String::new() } else { format!(": {figures}") };
+    Branch::leaf(format!("last fault: {at} by {by}{figures}{}", because(reason)))
 }
 
 /// Which share of the requests failed over the window, of gray and of stable, both on one scale.

@@ -4,7 +4,7 @@ use crate::config::{LaggardPolicy, Laggards};
 use crate::daemon::FreezeView;
 use crate::daemon::views::JudgedView;
 use crate::daemon::views::gates::{ApprovalView, NextStageView, RetentionView, WaitsView};
-use graylane_order::{Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
+use graylane_order::{Actor, Fault, Freeze, Health, Order, Phase, Seen, Sight, TimelineEntry};
 use graylane_xds::Standing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -134,10 +134,27 @@ pub struct ServiceView {
     /// What is found of it now, while it is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<JudgedView>,
+    /// Its last fault, if it had one: also when it was rolled back since, or found to do well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<FaultView>,
     /// Proxies that run the rules that the service should have.
     pub converged: usize,
     /// Proxies that should.
     pub total: usize,
+}
+
+/// A fault of a service, as its order was told.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FaultView {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// By whom: `graylane` when it was found by figures.
+    pub by: String,
+    /// Why a person said so, in the person's words.
+    pub reason: String,
+    /// The figures that say so, in a sentence.
+    pub figures: String,
 }
 
 /// How far a revision got: three figures, each as it was observed.
@@ -187,6 +204,7 @@ impl OrderView {
                 rolled_back: state.rolled_back,
                 health: state.health,
                 judged: None,
+                last_fault: order.faults.get(&service.name).map(FaultView::from),
                 converged: convergence.converged,
                 total: convergence.total,
             }
@@ -223,6 +241,14 @@ impl OrderView {
             timeline: order.timeline.clone(),
             version: order.version,
         }
+    }
+}
+
+// === impl FaultView ===
+
+impl From<&Fault> for FaultView {
+    fn from(Fault { at, actor: Actor { name, reason }, figures }: &Fault) -> Self {
+        Self { at: *at, by: name.clone(), reason: reason.clone(), figures: figures.clone() }
     }
 }
 
