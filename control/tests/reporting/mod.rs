@@ -39,7 +39,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub struct Bank {
     pub runtime: Runtime,
     pub daemon: Daemon,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// A proxy that asks for the rules of a tenant, and reports.
@@ -49,25 +49,34 @@ pub struct Proxy {
     counted: [u64; 4],
     reports: mpsc::Sender<StreamMetricsMessage>,
     served: JoinHandle<Result<(), Status>>,
-    _rules: (mpsc::Sender<DeltaDiscoveryRequest>, Streaming<DeltaDiscoveryResponse>),
+    /// None once they are acknowledged elsewhere.
+    rules: Option<(mpsc::Sender<DeltaDiscoveryRequest>, Streaming<DeltaDiscoveryResponse>)>,
 }
 
 // === impl Bank ===
 
 impl Bank {
     pub fn start() -> Self {
-        Self::start_with("{}")
+        Self::start_with(PLAN, "")
     }
 
-    /// With a configuration.
-    pub fn start_with(config: &str) -> Self {
+    /// A bank with another plan, and a configuration.
+    pub fn start_with(plan: &str, config: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let file = data.path().join("config.yaml");
         std::fs::write(&file, config).unwrap();
         let daemon = Daemon::start_with(&data.path().join("data"), &["--config", file.to_str().unwrap()]);
-        daemon.json(&["plan", "apply", "-f", "-"], PLAN);
+        daemon.json(&["plan", "apply", "-f", "-"], plan);
         daemon.json(&["order", "start", "p"], "");
-        Self { runtime: Runtime::new().unwrap(), daemon, _data: data }
+        Self { runtime: Runtime::new().unwrap(), daemon, data }
+    }
+
+    /// The same after a power cut, with no proxy.
+    pub fn restarted(self) -> Self {
+        let Self { runtime, daemon, data } = self;
+        daemon.kill();
+        let daemon = Daemon::start(&data.path().join("data"));
+        Self { runtime, daemon, data }
     }
 
     /// A new proxy on a connection of its own.
@@ -85,9 +94,24 @@ impl Bank {
             let mut client = ExtensionConfigDiscoveryServiceClient::new(channel.clone());
             let answers = client.delta_extension_configs(ReceiverStream::new(receiver)).await.unwrap();
             let (reports, served) = report_stream(channel);
-            let _rules = (requests, answers.into_inner());
-            Proxy { node: node.to_owned(), counted: [0; 4], reports, served, _rules }
+            let rules = Some((requests, answers.into_inner()));
+            Proxy { node: node.to_owned(), counted: [0; 4], reports, served, rules }
         })
+    }
+
+    /// Has a proxy acknowledge all rules that it is sent.
+    pub fn follow(&self, proxy: &mut Proxy) {
+        let (requests, mut answers) = proxy.rules.take().unwrap();
+        self.runtime.spawn(async move {
+            while let Ok(Some(answer)) = answers.message().await {
+                let (type_url, response_nonce) = (TYPE_URL.into(), answer.nonce);
+                let taken =
+                    DeltaDiscoveryRequest { type_url, response_nonce, ..DeltaDiscoveryRequest::default() };
+                if requests.send(taken).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// One report of each proxy, which counted so much since its last one.
