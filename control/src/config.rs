@@ -495,6 +495,25 @@ mod tests {
     }
 
     #[test]
+    fn a_template_of_clusters_that_does_not_tell_versions_is_refused_with_its_place() {
+        let retail = |template: &str| read(&format!("tenants: {{ retail: {{ clusters: '{template}' }} }}"));
+        assert!(retail("{service}.{version}").is_ok());
+        for (template, what) in [
+            ("{service}", "the version is missing; write {version}"),
+            ("{version}", "service and host are missing; write {service} or {host}"),
+            (
+                "{service}-{versoin}",
+                "there is no \"versoin\"; there are {service}, {version}, {host} and {port}",
+            ),
+            ("regex:(?<service>.+", "unclosed group"),
+        ] {
+            let refused = retail(template).unwrap_err();
+            let place = format!("tenants.retail.clusters: {template:?} ");
+            assert!(refused.starts_with(&place) && refused.contains(what), "{refused}");
+        }
+    }
+
+    #[test]
     fn clusters_that_a_regular_expression_finds_cannot_be_asked_for_by_name() {
         let tenant = "tenants: { retail: { clusters: 'regex:(?<service>.+)-(?<version>v.+)' } }";
         let prometheus = "prometheus: { url: 'http://prometheus:9090' }";
