@@ -8,7 +8,7 @@ mod watching;
 
 use daemon::{read_until, run_to, terminal};
 use envoy_types::pb::io::prometheus::client::{Metric, MetricFamily};
-use reporting::{Bank, Proxy, counter, gauge, of_cluster};
+use reporting::{Bank, PLAN, Proxy, counter, gauge, of_cluster};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tonic::Code;
@@ -106,7 +106,7 @@ fn who_watches_an_order_is_told_of_another_verdict_soon_and_not_of_more_requests
 /// An order without what moves with each request.
 fn without_figures(mut order: Value) -> Value {
     if let Some(judged) = order["services"][0]["judged"].as_object_mut() {
-        judged.retain(|field, _| ["verdict", "cause", "endpoints", "sources"].contains(&field.as_str()));
+        judged.retain(|field, _| ["verdict", "cause", "endpoints", "source"].contains(&field.as_str()));
     }
     order
 }

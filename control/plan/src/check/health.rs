@@ -51,6 +51,11 @@ pub(super) fn check(plan: &ReleasePlan, prometheus: PrometheusSource, problems: 
         problems.warning(PATH, message);
     }
     warn_of_comparing_alone(PATH, plan, health, problems);
+    // What Prometheus is asked of endpoints is not the plan's to know.
+    if (errors.is_some() || latency.is_some()) && endpoints.is_none() && *source == HealthSource::Envoy {
+        let message = "is missing: that a version lost its last endpoint is found only by requests that fail; say endpoints: { min: 1 }";
+        problems.warning(field(PATH, "endpoints"), message);
+    }
     if !health.has_limits() && (window.is_some() || min_requests.is_some()) {
         problems.warning(PATH, "judges nothing; give errors, latency or endpoints");
     }
