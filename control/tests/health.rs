@@ -181,7 +181,8 @@ fn a_proxy_that_says_what_cannot_be_spoils_nobody_elses_verdict() {
 
 #[test]
 fn each_cluster_of_a_version_is_counted_and_their_proxy_is_believed() {
-    let bank = Bank::start_with(PLAN, "tenants: { retail: { clusters: 'outbound|{port}|{version}|{host}' } }");
+    let bank =
+        Bank::start_with(PLAN, "tenants: { retail: { clusters: 'outbound|{port}|{version}|{host}' } }");
     let (idle, proxy) = (&mut [], bank.connect("a", "retail"));
     let mut round = 0.0;
     let mut report = |errors: f64| {
