@@ -1,6 +1,5 @@
 //! `health`: how seldom a judge is wrong, how soon it finds a fault, and what it costs the daemon to listen to its proxies.
 
-mod bank;
 mod cases;
 mod load;
 mod recovery;

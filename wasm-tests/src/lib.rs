@@ -17,6 +17,7 @@ mod upstream;
 
 pub mod places;
 pub mod prometheus;
+pub mod release;
 pub mod wait;
 
 pub use client::{Answer, Client, Request};
@@ -27,6 +28,7 @@ pub use envoy::{Envoy, validate};
 pub use load::{Load, LoadReport, LoadSettings};
 pub use process::free_address;
 pub use relay::Relay;
+pub use release::{Release, ReleaseSettings};
 pub use rules_file::{RulesFile, Staged, move_into_place};
 pub use testbed::{LEDGER_HOST, LOAN_HOST, Testbed, TestbedSettings};
 pub use upstream::{Mood, Upstream};

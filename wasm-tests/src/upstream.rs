@@ -1,5 +1,7 @@
 //! A version of a service: a real HTTP server that answers with what it saw.
 
+use std::future::{pending, ready};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,11 +9,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Result;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
 use axum::{Json, Router};
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// How long after its beginning a body is cut: long enough that the beginning was sent.
+const UNTIL_CUT: Duration = Duration::from_millis(20);
 
 /// A running server; it ends when dropped. It answers every path with its service, its version, and the headers of the
 /// request in their order.
@@ -35,6 +44,12 @@ pub enum Mood {
     Failing(u64),
     /// Well, after so much time.
     Slow(Duration),
+    /// Never.
+    Hangs,
+    /// Not at all: it closes the connection.
+    Resets,
+    /// With 200 and a part of the body, and closes the connection then.
+    CutsBody,
 }
 
 // === impl Upstream ===
@@ -93,17 +108,30 @@ fn app(service: String, version: String, requests: Arc<AtomicU64>, mood: Arc<Mut
         let answer = json!({ "service": service, "version": version, "headers": shown(&headers) });
         let mood = *mood.lock().unwrap_or_else(PoisonError::into_inner);
         async move {
-            let status = match mood {
-                Mood::Failing(percent) if number % 100 < percent => StatusCode::INTERNAL_SERVER_ERROR,
-                Mood::Well | Mood::Failing(_) => StatusCode::OK,
+            match mood {
+                Mood::Failing(percent) if number % 100 < percent => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, Json(answer)).into_response()
+                }
+                Mood::Well | Mood::Failing(_) => Json(answer).into_response(),
                 Mood::Slow(pause) => {
                     tokio::time::sleep(pause).await;
-                    StatusCode::OK
+                    Json(answer).into_response()
                 }
-            };
-            (status, Json(answer))
+                Mood::Hangs => pending().await,
+                // The server closes the connection of a body that ends in an error: at once, before it sent the head, or later.
+                Mood::Resets => Body::from_stream(stream::once(ready(reset()))).into_response(),
+                Mood::CutsBody => {
+                    let end = tokio::time::sleep(UNTIL_CUT).map(|()| reset());
+                    let begin = stream::iter([Ok(Bytes::from_static(b"{"))]);
+                    Body::from_stream(begin.chain(stream::once(end))).into_response()
+                }
+            }
         }
     })
+}
+
+fn reset() -> io::Result<Bytes> {
+    Err(io::ErrorKind::ConnectionReset.into())
 }
 
 fn shown(headers: &HeaderMap) -> Vec<(String, Value)> {

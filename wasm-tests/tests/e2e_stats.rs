@@ -1,18 +1,18 @@
 //! What real Envoys keep and report: with the filter of statistics that users copy, and as Istio has it.
 
-mod judged;
-
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
+use graylane_wasm_tests::release::{self, GRAY};
 use graylane_wasm_tests::{
-    Client, Daemon, Envoy, EnvoyConfig, LOAN_HOST, Mood, Relay, Request, Testbed, TestbedSettings, places,
+    Daemon, Envoy, EnvoyConfig, LEDGER_HOST, LOAN_HOST, Mood, Relay, Release, ReleaseSettings, Request,
+    Testbed, TestbedSettings, places, wait,
 };
-use judged::{ERRORS, LATENCY, Release};
 use serde_json::{Value, json};
 
-/// How many reports are counted, one a second.
-const REPORTS: u64 = 5;
+/// A proxy that sent nothing for so long has sent its report: it reports once a second.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Istio's names, and the configuration that knows them.
 const CLUSTERS: &str = include_str!("../../control/examples/clusters.yaml");
@@ -25,10 +25,10 @@ fn the_filter_of_statistics_keeps_what_is_judged_and_makes_reports_a_fifth() {
     testbed.add_envoy(|config| config.xds(default).edit(report_summaries)).unwrap();
     testbed.add_envoy(|config| config.xds(whole)).unwrap();
     testbed.add_envoy(|config| config.xds(filtered).overlay("stats-filter.yaml").unwrap()).unwrap();
-    let mut release = Release::start_on(testbed, ERRORS);
-    let healthy = release.until_found("healthy");
-    assert_eq!(healthy["judged"]["endpoints"], 1, "{healthy}");
-    let [default, whole, filtered] = reports(&relays);
+    let mut release = start_on(testbed, release::errors("10s"));
+    let healthy = release.until_found("verdict", "healthy").unwrap();
+    assert_eq!(healthy["endpoints"], 1, "{healthy}");
+    let [default, whole, filtered] = relays.each_ref().map(report_bytes);
     eprintln!(
         "bytes of a report: {default} of all statistics, {whole} without summaries, {filtered} of what is read"
     );
@@ -36,39 +36,64 @@ fn the_filter_of_statistics_keeps_what_is_judged_and_makes_reports_a_fifth() {
 
     // The filtered one alone has all that there is to know.
     release.testbed.envoys.drain(..2);
-    let judged = release.until_found("healthy");
-    assert!(judged["judged"]["gray"]["p99Ms"].is_number(), "{judged}");
+    let judged = release.until_found("verdict", "healthy").unwrap();
+    assert!(judged["gray"]["p99Ms"].is_number(), "{judged}");
     let filtered = &release.testbed.envoys[0];
     assert!(filtered.stat("wasmcustom.graylane_revision").unwrap().is_some_and(|revision| revision > 0));
     assert!(filtered.stats_with("graylane_requests").unwrap().len() > 1);
     assert_eq!(filtered.stat("server.live").unwrap(), None);
-    release.be("loan-v2", Mood::Failing(100));
-    release.check_taken_back(&release.until_back(), "fail");
+    release.be(GRAY, Mood::Failing(100)).unwrap();
+    release.check_taken_back("fail").unwrap();
 }
 
 #[test]
 fn where_tags_are_reported_as_labels_a_failing_version_is_taken_back() {
     let mut testbed = Testbed::start(&TestbedSettings { envoys: 0, ..TestbedSettings::default() }).unwrap();
     testbed.add_envoy(|config| config.edit(report_labels)).unwrap();
-    let release = Release::start_on(testbed, ERRORS);
-    release.until_found("healthy");
-    release.be("loan-v2", Mood::Failing(100));
-    release.check_taken_back(&release.until_back(), "fail");
+    let release = start_on(testbed, release::errors("10s"));
+    release.until_found("verdict", "healthy").unwrap();
+    release.be(GRAY, Mood::Failing(100)).unwrap();
+    release.check_taken_back("fail").unwrap();
 }
 
-/// How many bytes each proxy sends in a second.
-fn reports(relays: &[Relay; 3]) -> [u64; 3] {
-    let sent = || relays.each_ref().map(Relay::sent);
-    let before = sent();
-    thread::sleep(Duration::from_secs(REPORTS));
-    let after = sent();
-    [0, 1, 2].map(|relay| (after[relay] - before[relay]) / REPORTS)
+/// A release on what runs already, and its order.
+fn start_on(testbed: Testbed, health: Value) -> Release {
+    let mut release =
+        Release::start(testbed, &ReleaseSettings { health, ..ReleaseSettings::default() }).unwrap();
+    release.start_order().unwrap();
+    release
 }
 
-/// The name that Istio gives to the cluster of a version, as `loan-v2`.
+/// The bytes of one report: what a proxy sends between two moments at which it is quiet.
+fn report_bytes(relay: &Relay) -> u64 {
+    let before = until_quiet(relay);
+    wait::until("a report", || {
+        ensure!(relay.sent() > before, "{before} bytes");
+        Ok(())
+    })
+    .unwrap();
+    until_quiet(relay) - before
+}
+
+/// Waits until a proxy sends nothing, and gives the bytes that it sent so far.
+fn until_quiet(relay: &Relay) -> u64 {
+    let (mut sent, mut since) = (relay.sent(), Instant::now());
+    while since.elapsed() < QUIET {
+        thread::sleep(Duration::from_millis(10));
+        if relay.sent() != sent {
+            (sent, since) = (relay.sent(), Instant::now());
+        }
+    }
+    sent
+}
+
+/// The name that Istio gives to the cluster of a version, as `loan-v2`. The versions of `ledger` are services of their own, which
+/// have no versions.
 fn name_in_istio(cluster: &str) -> String {
-    let (service, version) = cluster.split_once('-').unwrap();
-    format!("outbound|8080|{version}|{service}.retail.svc.cluster.local")
+    match cluster.split_once('-').unwrap() {
+        ("loan", version) => format!("outbound|8080|{version}|loan.retail.svc.cluster.local"),
+        _ => format!("outbound|8080||{cluster}.retail.svc.cluster.local"),
+    }
 }
 
 /// A sidecar with the statistics of Istio's bootstrap (1.23 and later) and what `istio/mesh-config.yaml` adds.
@@ -122,12 +147,16 @@ fn report_summaries(root: &mut Value) {
     root["stats_sinks"][0]["typed_config"].as_object_mut().unwrap().remove("histogram_emit_mode");
 }
 
-/// The expressions of the file that users copy.
-fn inclusion_regexps() -> impl Iterator<Item = String> {
+/// What the file that users copy sets for all proxies.
+fn istio_defaults() -> Value {
     let file = std::fs::read_to_string(places::envoy_configs().join("istio/mesh-config.yaml")).unwrap();
-    let mesh: Value = serde_saphyr::from_str(&file).unwrap();
-    let matcher = &mesh["spec"]["meshConfig"]["defaultConfig"]["proxyStatsMatcher"];
-    let regexps = matcher["inclusionRegexps"].as_array().unwrap().clone();
+    let mut mesh: Value = serde_saphyr::from_str(&file).unwrap();
+    mesh["spec"]["meshConfig"]["defaultConfig"].take()
+}
+
+/// The expressions of that file.
+fn inclusion_regexps() -> impl Iterator<Item = String> {
+    let regexps = istio_defaults()["proxyStatsMatcher"]["inclusionRegexps"].as_array().unwrap().clone();
     regexps.into_iter().map(|regex| regex.as_str().unwrap().to_owned())
 }
 
@@ -143,9 +172,10 @@ fn rename(value: &mut Value, from: &str, to: &str) {
 
 #[test]
 fn with_the_statistics_that_istio_keeps_a_slow_and_a_failing_version_are_taken_back() {
-    for (health, mood, why) in
-        [(ERRORS, Mood::Failing(100), "fail"), (LATENCY, Mood::Slow(Duration::from_millis(200)), "ms")]
-    {
+    for (health, mood, why) in [
+        (release::errors("10s"), Mood::Failing(100), "fail"),
+        (release::latency(), Mood::Slow(Duration::from_millis(200)), "ms"),
+    ] {
         let daemon = Daemon::start_with(CLUSTERS).unwrap();
         let mut testbed = Testbed { envoys: Vec::new(), daemon, upstreams: Testbed::upstreams().unwrap() };
         let config = testbed
@@ -153,18 +183,17 @@ fn with_the_statistics_that_istio_keeps_a_slow_and_a_failing_version_are_taken_b
             .unwrap()
             .node("sidecar~10.0.0.1~loan.retail~cluster.local");
         testbed.envoys.push(Envoy::start(as_in_istio(config, &testbed)).unwrap());
-        let client: Client = testbed.envoys[0].client();
-        assert_eq!(client.version_for(&Request::to(LOAN_HOST)).unwrap(), "v1");
-        let release = Release::start_on(testbed, health);
-        release.until_found("healthy");
+        let client = testbed.envoys[0].client();
+        for host in [LOAN_HOST, LEDGER_HOST] {
+            assert_eq!(client.version_for(&Request::to(host)).unwrap(), "v1");
+        }
+        let release = start_on(testbed, health);
+        release.until_found("verdict", "healthy").unwrap();
         let kept = release.testbed.envoys[0].stats_with("cluster.outbound").unwrap();
-        assert!(
-            kept.iter()
-                .any(|(name, _)| name.contains("loan.retail.svc.cluster.local;.upstream_rq_completed")),
-            "{kept:?}"
-        );
+        let completed = "loan.retail.svc.cluster.local;.upstream_rq_completed";
+        assert!(kept.iter().any(|(name, _)| name.contains(completed)), "{kept:?}");
         assert!(kept.len() <= 12, "no others: {kept:?}");
-        release.be("loan-v2", mood);
-        release.check_taken_back(&release.until_back(), why);
+        release.be(GRAY, mood).unwrap();
+        release.check_taken_back(why).unwrap();
     }
 }

@@ -4,39 +4,39 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use graylane_wasm_tests::{Mood, wait};
+use graylane_wasm_tests::release::{self, GRAY, STABLE};
+use graylane_wasm_tests::{Mood, Release, ReleaseSettings, Testbed, TestbedSettings};
 use serde_json::{Value, json};
 
 use crate::api::field;
 use crate::health::Found;
-use crate::health::bank::{Bank, GRAY, STABLE, Settings, judged};
 use crate::table::Table;
 
-/// Of a case with much traffic: 3 Envoys with 40 requests a second each, every other one gray.
-const ENVOYS: usize = 3;
-const THREADS: usize = 2;
-const RATE: u32 = 20;
-/// Of one with little: one Envoy with 4 a second, of which one in 12 s is gray, which makes five a minute.
-const FEW_RATE: u32 = 4;
-const FEW_EVERY: usize = 48;
 /// How long an order that has to stay is watched: at much traffic a window and a half, at little one and a bit.
 const STAYS: Duration = Duration::from_secs(15);
-const STAYS_WITH_FEW: Duration = Duration::from_secs(70);
+const STAYS_WITH_LITTLE: Duration = Duration::from_secs(70);
 /// How long a fault may take to be found.
 const SOON: Duration = Duration::from_secs(30);
-const FEW_PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(300);
 const SLOW: Duration = Duration::from_millis(200);
-/// How often an order that has to stay is looked at.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Something that happens to a gray version, and what has to follow.
 struct Case {
     what: &'static str,
-    settings: Settings,
-    /// Whether it is waited for that gray is found healthy before.
-    begins_well: bool,
-    happens: fn(&mut Bank) -> Result<()>,
+    amount: Amount,
+    /// What the plan says of health.
+    health: Value,
+    happens: fn(&mut Release) -> Result<()>,
     outcome: Outcome,
+}
+
+/// How much is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    /// Enough that gray is found healthy before anything happens.
+    Much,
+    /// Five gray requests a minute, too few to be called healthy. It takes minutes, so it goes on beside the others, and not with `--quick`.
+    Little,
 }
 
 /// What has to follow.
@@ -59,17 +59,18 @@ struct Seen {
     back: Option<Duration>,
 }
 
-/// Goes through all cases: those with little traffic beside the others, because they take minutes; or not at all.
+/// Goes through all cases.
 ///
 /// # Errors
 /// When a part does not start, or anything else follows than has to.
 pub(crate) fn measure(is_quick: bool) -> Result<Found> {
-    let (many, mut few): (Vec<_>, Vec<_>) = cases().into_iter().partition(|case| case.begins_well);
-    few.retain(|_| !is_quick);
+    let (much, mut little): (Vec<_>, Vec<_>) =
+        cases().into_iter().partition(|case| case.amount == Amount::Much);
+    little.retain(|_| !is_quick);
     let seen = thread::scope(|scope| {
-        let few: Vec<_> = few.iter().map(|case| scope.spawn(|| case.run())).collect();
-        let mut seen = many.iter().map(Case::run).collect::<Result<Vec<_>>>()?;
-        for thread in few {
+        let little: Vec<_> = little.iter().map(|case| scope.spawn(|| case.run())).collect();
+        let mut seen = much.iter().map(Case::run).collect::<Result<Vec<_>>>()?;
+        for thread in little {
             seen.push(thread.join().map_err(|_| anyhow!("a case panicked"))??);
         }
         anyhow::Ok(seen)
@@ -79,75 +80,81 @@ pub(crate) fn measure(is_quick: bool) -> Result<Found> {
 }
 
 fn cases() -> Vec<Case> {
-    let busy = |health| Settings { envoys: ENVOYS, threads: THREADS, rate: RATE, gray_every: 2, health };
-    let few =
-        Settings { envoys: 1, threads: 1, rate: FEW_RATE, gray_every: FEW_EVERY, health: errors("60s") };
     vec![
         Case {
             what: "gray starts to fail, always",
-            settings: busy(errors("10s")),
-            begins_well: true,
-            happens: |bank| bank.be(GRAY, Mood::Failing(100)),
+            amount: Amount::Much,
+            health: release::errors("10s"),
+            happens: |release| release.be(GRAY, Mood::Failing(100)),
+            outcome: Outcome::Back(SOON),
+        },
+        Case {
+            what: "gray closes each connection without an answer",
+            amount: Amount::Much,
+            health: release::errors("10s"),
+            happens: |release| release.be(GRAY, Mood::Resets),
             outcome: Outcome::Back(SOON),
         },
         Case {
             what: "gray gets slow: 200 ms more",
-            settings: busy(latency()),
-            begins_well: true,
-            happens: |bank| bank.be(GRAY, Mood::Slow(SLOW)),
+            amount: Amount::Much,
+            health: release::latency(),
+            happens: |release| release.be(GRAY, Mood::Slow(SLOW)),
             outcome: Outcome::Back(SOON),
         },
         Case {
             what: "gray dies",
-            settings: busy(errors("10s")),
-            begins_well: true,
-            happens: |bank| {
-                bank.end(GRAY);
+            amount: Amount::Much,
+            health: release::errors("10s"),
+            happens: |release| {
+                release.end(GRAY);
                 Ok(())
             },
             outcome: Outcome::Back(SOON),
         },
         Case {
             what: "gray and stable fail alike, half of the requests",
-            settings: busy(errors("10s")),
-            begins_well: true,
-            happens: |bank| [GRAY, STABLE].iter().try_for_each(|version| bank.be(version, Mood::Failing(50))),
+            amount: Amount::Much,
+            health: release::errors("10s"),
+            happens: |release| {
+                [GRAY, STABLE].iter().try_for_each(|version| release.be(version, Mood::Failing(50)))
+            },
             outcome: Outcome::Stays("stable-fails-too", STAYS),
         },
         Case {
             what: "gray does well, and gets five requests a minute",
-            settings: few.clone(),
-            begins_well: false,
+            amount: Amount::Little,
+            health: release::errors("60s"),
             happens: |_| Ok(()),
-            outcome: Outcome::Stays("too-few-requests", STAYS_WITH_FEW),
+            outcome: Outcome::Stays("too-few-requests", STAYS_WITH_LITTLE),
         },
         Case {
             what: "gray gets five requests a minute, and all fail",
-            settings: few,
-            begins_well: false,
-            happens: |bank| bank.be(GRAY, Mood::Failing(100)),
-            outcome: Outcome::Back(FEW_PATIENCE),
+            amount: Amount::Little,
+            health: release::errors("60s"),
+            happens: |release| release.be(GRAY, Mood::Failing(100)),
+            outcome: Outcome::Back(PATIENCE),
         },
     ]
 }
 
-fn errors(window: &str) -> Value {
-    json!({
-        "window": window,
-        "minRequests": 20,
-        "errors": { "max": "2%", "overStable": "1%" },
-        "endpoints": { "min": 1 },
-        "onFault": "rollback-order",
-    })
-}
+// === impl Amount ===
 
-fn latency() -> Value {
-    json!({
-        "window": "10s",
-        "minRequests": 20,
-        "latency": { "percentile": 99, "maxRatio": 3 },
-        "onFault": "rollback-order",
-    })
+impl Amount {
+    fn envoys(self) -> usize {
+        match self {
+            Self::Much => 3,
+            Self::Little => 1,
+        }
+    }
+
+    fn settings(self, health: Value) -> ReleaseSettings {
+        match self {
+            Self::Much => ReleaseSettings { health, threads: 2, rate: 20, gray_every: 2 },
+            // One in 12 s.
+            Self::Little => ReleaseSettings { health, threads: 1, rate: 4, gray_every: 48 },
+        }
+    }
 }
 
 // === impl Case ===
@@ -160,60 +167,40 @@ impl Case {
     }
 
     fn see(&self) -> Result<Seen> {
-        let mut bank = Bank::start(&self.settings)?;
-        let order = bank.start_order()?;
-        if self.begins_well {
-            bank.until_found(order, "healthy")?;
-            bank.until_everywhere("v2")?;
+        let settings = self.amount.settings(self.health.clone());
+        let envoys = self.amount.envoys();
+        let testbed = Testbed::start(&TestbedSettings { envoys, ..TestbedSettings::default() })?;
+        let mut release = Release::start(testbed, &settings)?;
+        release.start_order()?;
+        if self.amount == Amount::Much {
+            release.until_found("verdict", "healthy")?;
+            release.until_everywhere("v2")?;
         }
         let begun = Instant::now();
-        (self.happens)(&mut bank)?;
+        (self.happens)(&mut release)?;
         let (verdict, found, back) = match self.outcome {
             Outcome::Back(within) => {
-                let view = bank.until_phase_within(within, order, &["RollingBack", "RolledBack"])?;
+                let order = release.until_back(within)?;
                 let found = begun.elapsed();
-                bank.until_everywhere("v1")?;
-                (fault(&view)?, found, Some(begun.elapsed()))
+                release.until_everywhere("v1")?;
+                (release::fault(&order)?, found, Some(begun.elapsed()))
             }
             Outcome::Stays(cause, how_long) => {
-                until_cause(&bank, order, cause)?;
+                release.until_found("cause", cause)?;
                 let found = begun.elapsed();
-                (check_it_stays(&bank, order, cause, how_long)?, found, None)
+                (check_it_stays(&release, cause, how_long)?, found, None)
             }
         };
-        let Settings { envoys, threads, rate, gray_every, .. } = self.settings;
-        let per_minute = 60 * rate * (envoys * threads) as u32 / gray_every as u32;
-        Ok(Seen { what: self.what, gray_per_minute: per_minute, verdict, found, back })
+        let gray_per_minute = settings.gray_per_minute() * envoys as u32;
+        Ok(Seen { what: self.what, gray_per_minute, verdict, found, back })
     }
-}
-
-/// What the order says of the fault that took it back.
-fn fault(order: &Value) -> Result<String> {
-    let entries = field(order, "timeline").as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut said =
-        entries.iter().filter_map(|entry| field(entry, "what").as_str()?.split_once(" is faulty: "));
-    let (_, why) = said.next_back().with_context(|| format!("no fault in {order}"))?;
-    Ok(why.to_owned())
-}
-
-fn until_cause(bank: &Bank, order: u64, cause: &str) -> Result<()> {
-    wait::until(cause, || {
-        let judged = judged(&bank.order(order)?);
-        ensure!(field(&judged, "cause") == cause, "{judged}");
-        Ok(())
-    })
 }
 
 /// Checks that an order stays where it is, and gives the verdict at the end of that time.
-fn check_it_stays(bank: &Bank, order: u64, cause: &str, how_long: Duration) -> Result<String> {
-    let until = Instant::now() + how_long;
-    while Instant::now() < until {
-        let view = bank.order(order)?;
-        ensure!(field(&view, "phase") == "Running", "{view}");
-        thread::sleep(LOOK);
-    }
-    ensure!(bank.advance(order).is_err(), "it went on though nobody can say");
-    let judged = judged(&bank.order(order)?);
+fn check_it_stays(release: &Release, cause: &str, how_long: Duration) -> Result<String> {
+    release.check_stays(how_long)?;
+    ensure!(release.advance()?.code != Some(0), "it went on though nobody can say");
+    let judged = release.judged()?;
     ensure!(field(&judged, "cause") == cause, "{judged}");
     Ok(field(&judged, "reason").as_str().unwrap_or_default().to_owned())
 }
@@ -247,13 +234,11 @@ fn table(seen: &[Seen]) -> Table {
 
 fn method() -> Vec<String> {
     vec![
-        format!(
-            "The cases: a daemon and {ENVOYS} Envoys of its own for each, from `envoy-configs/sidecar-outbound.yaml`, with {} requests a second, \
-             every other one gray; where gray gets five requests a minute, one Envoy with {FEW_RATE} a second in all. Those two run beside the \
-             others. Limits: 2 % of errors and 1 % more than stable, 20 requests, a window of 10 s or of 60 s with few requests; where gray \
-             gets slow, percentile 99 at most three times stable's.",
-            ENVOYS as u32 * THREADS as u32 * RATE
-        ),
+        "The cases: a daemon and 3 Envoys of its own for each, from `envoy-configs/sidecar-outbound.yaml`, with 120 requests a second, \
+         every other one gray; where gray gets five requests a minute, one Envoy with 4 a second in all. Those two run beside the \
+         others. Limits: 2 % of errors and 1 % more than stable, 20 requests, a window of 10 s or of 60 s with few requests; where gray \
+         gets slow, percentile 99 at most three times stable's."
+            .to_owned(),
         "What fails or gets slow does so once gray was found healthy; with five requests a minute it does so from the start, and the time \
          is from there. An order that has to stay is watched for 15 s, or 70 s with few requests, and has to refuse to advance then."
             .to_owned(),

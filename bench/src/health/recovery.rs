@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use graylane_wasm_tests::Mood;
-use serde_json::{Value, json};
+use graylane_wasm_tests::release::{self, GRAY};
+use graylane_wasm_tests::{Mood, Release, ReleaseSettings, Testbed, TestbedSettings, wait};
 
-use crate::api::field;
 use crate::figures::{self, Row, Samples};
 use crate::goals::Goal;
 use crate::health::Found;
-use crate::health::bank::{Bank, GRAY, Settings};
 
 const ENVOYS: usize = 10;
 /// Threads that send through each Envoy, and requests a second of each: 200 in all, every other one gray.
@@ -35,8 +33,9 @@ struct Times {
 /// # Errors
 /// When a part does not start, or a round goes another way than it should.
 pub(crate) fn measure(rounds: u32) -> Result<Found> {
-    let settings = Settings { envoys: ENVOYS, threads: THREADS, rate: RATE, gray_every: 2, health: health() };
-    let bank = Bank::start(&settings)?;
+    let testbed = Testbed::start(&TestbedSettings { envoys: ENVOYS, ..TestbedSettings::default() })?;
+    let settings = ReleaseSettings { threads: THREADS, rate: RATE, ..ReleaseSettings::default() };
+    let mut release = Release::start(testbed, &settings)?;
     let mut rng = Rng::with_seed(SEED);
     let mut times = Times {
         told: Samples::new("recovery.told", "the order is rolled back"),
@@ -44,7 +43,7 @@ pub(crate) fn measure(rounds: u32) -> Result<Found> {
     };
     for round in 1..=rounds {
         // The fault is in no step with the reports.
-        run(&bank, rng.u64(..1_000), &mut times).with_context(|| format!("round {round}"))?;
+        run(&mut release, rng.u64(..1_000), &mut times).with_context(|| format!("round {round}"))?;
         eprintln!("  {round} of {rounds} rounds");
     }
     let rows = [times.told.row()?, times.back.row()?];
@@ -55,39 +54,23 @@ pub(crate) fn measure(rounds: u32) -> Result<Found> {
 }
 
 /// An order from its start to its rollback, which nobody asks for.
-fn run(bank: &Bank, pause_ms: u64, times: &mut Times) -> Result<()> {
-    let order = bank.start_order()?;
-    bank.until_found(order, "healthy")?;
-    bank.until_everywhere("v2")?;
+fn run(release: &mut Release, pause_ms: u64, times: &mut Times) -> Result<()> {
+    release.start_order()?;
+    release.until_found("verdict", "healthy")?;
+    release.until_everywhere("v2")?;
     thread::sleep(Duration::from_millis(pause_ms));
     let begun = Instant::now();
-    bank.be(GRAY, Mood::Failing(100))?;
-    // Looking at the order sends no gray request, which would help to find the fault.
-    bank.until_phase(order, &["RollingBack", "RolledBack"])?;
+    release.be(GRAY, Mood::Failing(100))?;
+    let order = release.until_back(wait::DEADLINE)?;
     times.told.push(begun.elapsed());
-    bank.until_everywhere("v1")?;
+    release.until_everywhere("v1")?;
     times.back.push(begun.elapsed());
-    bank.be(GRAY, Mood::Well)?;
-    check_reason(&bank.until_phase(order, &["RolledBack"])?)?;
+    release.be(GRAY, Mood::Well)?;
+    let why = release::fault(&order)?;
+    ensure!(why.contains("gray requests failed"), "{why}");
+    release.until_phase("RolledBack")?;
     thread::sleep(REST);
-    bank.check_everywhere("v1")
-}
-
-/// The order says which figures were too bad.
-fn check_reason(order: &Value) -> Result<()> {
-    let timeline = field(order, "timeline").to_string();
-    ensure!(timeline.contains("is faulty") && timeline.contains("gray requests failed"), "{timeline}");
-    Ok(())
-}
-
-fn health() -> Value {
-    json!({
-        "window": "10s",
-        "minRequests": 20,
-        "errors": { "max": "2%", "overStable": "1%" },
-        "endpoints": { "min": 1 },
-        "onFault": "rollback-order",
-    })
+    release.check_everywhere("v1")
 }
 
 fn goals(back: &Row) -> [Goal; 2] {
