@@ -11,6 +11,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 const PANEL: (u32, u32) = (620, 430);
 /// Room to the right of the lines for their names.
 const NAMES_WIDTH: u32 = 190;
+/// Room below a panel for a sentence.
+const NOTE_HEIGHT: u32 = 30;
+const NOTE_AT: (i32, i32) = (16, 6);
 /// Names of lines stand so far apart, in pixels, that each can be read.
 const NAME_HEIGHT: i32 = 16;
 /// About as long as a name is, in pixels.
@@ -68,16 +71,24 @@ pub(crate) fn draw(panels: &[(String, Vec<Line>, f64)], over: &str, unit: &str) 
     Ok(svg)
 }
 
-/// One panel, with an upright axis that is logarithmic, too.
-pub(crate) fn draw_log(title: &str, mut lines: Vec<Line>, over: &str, unit: &str) -> Result<String> {
+/// One panel, with an upright axis that is logarithmic, too, and a sentence below it.
+pub(crate) fn draw_log(
+    title: &str,
+    mut lines: Vec<Line>,
+    (over, unit): (&str, &str),
+    note: &str,
+) -> Result<String> {
     let mut svg = String::new();
     lines.iter_mut().flat_map(|line| &mut line.points).for_each(|point| point.1 = point.1.log10());
     let powers = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
     let (lowest, highest) = (powers().fold(0.0, f64::min).floor(), powers().fold(1.0, f64::max).ceil());
     {
-        let root = SVGBackend::with_string(&mut svg, PANEL).into_drawing_area();
+        let size = (PANEL.0, PANEL.1 + NOTE_HEIGHT);
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&PAPER)?;
-        panel(&root, (title, over, unit), &lines, Rise::TenFold(lowest, highest))
+        let (upper, lower) = root.split_vertically(PANEL.1);
+        lower.draw_text(note, &(FONT, 13).into_font().color(&INK), NOTE_AT)?;
+        panel(&upper, (title, over, unit), &lines, Rise::TenFold(lowest, highest))
             .map_err(|error| anyhow!("a chart: {error}"))?;
         root.present()?;
     }

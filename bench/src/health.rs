@@ -18,7 +18,7 @@ use crate::report::{Chart, Destinations, Report};
 use crate::table::Table;
 
 /// Rounds with real Envoys, and proxies that report.
-const ROUNDS: u32 = 20;
+const ROUNDS: u32 = 40;
 const QUICK_ROUNDS: u32 = 2;
 const PROXIES: usize = 1_000;
 const QUICK_PROXIES: usize = 20;

@@ -103,7 +103,7 @@ fn method() -> Vec<String> {
          v2 through each. Asking sooner would be gray traffic by which the fault is found earlier."
             .to_owned(),
         "Each round checks that the order says by which figures it was rolled back, and that two reports later every Envoy still \
-         sends the pilot to v1. Quantiles are by nearest rank, so the p99 of 20 rounds is their maximum."
+         sends the pilot to v1. Quantiles are by nearest rank, so the p99 of fewer than a hundred rounds is their maximum."
             .to_owned(),
     ]
 }

@@ -13,18 +13,31 @@ use serde_json::{Value, json};
 use crate::chart::{Line, draw_log};
 use crate::goals::Goal;
 use crate::health::Found;
-use crate::health::traffic::Traffic;
+use crate::health::traffic::{BOUNDS_MS, OUR_BOUNDS_MS, Traffic};
 use crate::report::Chart;
 use crate::table::Table;
 
 /// Requests a second to gray; stable has four times as many.
 const RATES: [f64; 3] = [1.0, 10.0, 100.0];
 const STABLE_TIMES: f64 = 4.0;
-/// Shares of requests that fail in a healthy release, of gray and of stable alike.
-const HEALTHY: [f64; 3] = [0.0, 0.001, 0.01];
+/// How requests of a healthy release fail, of gray and of stable alike.
+const HEALTHY: [Healthy; 4] =
+    [Healthy::Evenly(0.0), Healthy::Evenly(0.001), Healthy::Evenly(0.01), Healthy::InBursts];
+/// For 2 s of every 15 s a fifth fails.
+const BURST_SHARE: f64 = 0.2;
+const BURST_TICKS: u64 = 8;
+const BURST_EVERY_TICKS: u64 = 60;
 /// Shares that fail in a faulty one; of stable, and before the fault, it is [`BEFORE`].
 const FAULTY: [f64; 6] = [0.04, 0.06, 0.1, 0.2, 0.5, 1.0];
 const BEFORE: f64 = 0.001;
+/// How many times as long gray takes in a slow release, and how many requests a second it gets.
+const SLOW: [f64; 4] = [1.5, 2.0, 3.0, 5.0];
+const SLOW_RATES: [f64; 2] = [10.0, 100.0];
+/// In which buckets times are counted.
+const BUCKETS: [Buckets; 2] = [
+    Buckets { name: "Envoy's default", bounds_ms: &BOUNDS_MS },
+    Buckets { name: "our files'", bounds_ms: &OUR_BOUNDS_MS },
+];
 /// Alarms of a service that are tests of their own: errors, errors over stable's, latency.
 const TESTS: f64 = 3.0;
 /// How long a healthy release is watched: a minute. Ten minutes of ten thousand releases would take two cores ten minutes, too.
@@ -44,6 +57,31 @@ struct Size {
     faults: usize,
 }
 
+/// How requests of a healthy release fail.
+#[derive(Clone, Copy)]
+enum Healthy {
+    /// This share at any time.
+    Evenly(f64),
+    /// None, but for the bursts, which come over gray and stable together.
+    InBursts,
+}
+
+/// Buckets that proxies count times in.
+#[derive(Clone, Copy)]
+struct Buckets {
+    name: &'static str,
+    bounds_ms: &'static [f64],
+}
+
+/// What is wrong with gray.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// This share of its requests fails.
+    Fails(f64),
+    /// It takes so many times as long.
+    IsSlow(f64),
+}
+
 /// A release that is not there.
 struct Release {
     judge: Judge,
@@ -55,7 +93,8 @@ struct Release {
 /// How long faults of one size are there until they are found.
 struct Delays {
     rate: f64,
-    share: f64,
+    fault: Fault,
+    buckets: Buckets,
     /// Sorted; none for one that is not found.
     ticks: Vec<Option<u64>>,
 }
@@ -66,15 +105,22 @@ struct Delays {
 /// When a release is blamed before its fault.
 pub(crate) fn measure(is_quick: bool) -> Result<Found> {
     let size = Size::of(is_quick);
-    let blamed: usize =
-        in_parallel(size.releases, |number| usize::from(size.is_blamed(number)))?.iter().sum();
-    let kinds = RATES.iter().flat_map(|rate| FAULTY.iter().map(|share| (*rate, *share)));
-    let delays = kinds.map(|(rate, share)| size.delays(rate, share)).collect::<Result<Vec<_>>>()?;
+    let blamed = size.blamed()?;
+    let failing = RATES.map(|rate| FAULTY.map(|share| (rate, Fault::Fails(share), BUCKETS[0])));
+    let slow =
+        SLOW_RATES.map(|rate| BUCKETS.map(|buckets| SLOW.map(|times| (rate, Fault::IsSlow(times), buckets))));
+    let delays = |kinds: &[(f64, Fault, Buckets)]| {
+        kinds
+            .iter()
+            .map(|(rate, fault, buckets)| size.delays(*rate, *fault, *buckets))
+            .collect::<Result<Vec<_>>>()
+    };
+    let (failing, slow) = (delays(failing.as_flattened())?, delays(slow.as_flattened().as_flattened())?);
     Ok(Found {
         goals: vec![size.goal(blamed)],
-        tables: vec![table(&delays)],
-        rows: delays.iter().map(Delays::row).collect(),
-        charts: vec![chart(&delays)?],
+        tables: vec![table(&failing), slow_table(&slow)],
+        rows: failing.iter().chain(&slow).map(Delays::row).collect(),
+        charts: vec![chart(&failing, &size.said(blamed))?],
         method: size.method(),
     })
 }
@@ -100,34 +146,45 @@ impl Size {
         }
     }
 
-    /// Whether a healthy release is blamed.
-    fn is_blamed(&self, number: usize) -> bool {
-        let of = |list: &[f64], at: usize| list.get(at % list.len()).copied().unwrap_or_default();
-        let (rate, share) = (of(&RATES, number), of(&HEALTHY, number / RATES.len()));
-        let mut release = Release::new(number as u64, rate);
-        (0..self.ticks).any(|_| release.tick(share, share))
+    /// How many healthy releases are blamed, of which there are as many of each kind.
+    fn blamed(&self) -> Result<usize> {
+        let kinds = RATES.map(|rate| HEALTHY.map(|healthy| BUCKETS.map(|buckets| (rate, healthy, buckets))));
+        let kinds = kinds.as_flattened().as_flattened();
+        let is_blamed = in_parallel(self.releases, |number| {
+            kinds.get(number % kinds.len()).is_some_and(|(rate, healthy, buckets)| {
+                let mut release = Release::new(number as u64, *rate, *buckets);
+                (0..self.ticks).any(|tick| release.tick(healthy.share(tick), healthy.share(tick)))
+            })
+        })?;
+        Ok(is_blamed.into_iter().filter(|is_blamed| *is_blamed).count())
     }
 
-    fn delays(&self, rate: f64, share: f64) -> Result<Delays> {
+    fn delays(&self, rate: f64, fault: Fault, buckets: Buckets) -> Result<Delays> {
         let found = in_parallel(self.faults, |number| {
-            let mut release = Release::new((self.releases + number) as u64, rate);
+            let mut release = Release::new((self.releases + number) as u64, rate, buckets);
             let is_blamed = (0..WARM_UP_TICKS).any(|_| release.tick(BEFORE, BEFORE));
+            let share = release.suffer(fault);
             (is_blamed, (1..=PATIENCE_TICKS).find(|_| release.tick(share, BEFORE)))
         })?;
         ensure!(!found.iter().any(|(is_blamed, _)| *is_blamed), "a release is blamed before its fault");
         let mut ticks: Vec<_> = found.into_iter().map(|(_, ticks)| ticks).collect();
         ticks.sort_unstable_by_key(|ticks| ticks.unwrap_or(u64::MAX));
-        Ok(Delays { rate, share, ticks })
+        Ok(Delays { rate, fault, buckets, ticks })
+    }
+
+    /// How many healthy releases are blamed, in words.
+    fn said(&self, blamed: usize) -> String {
+        let bound = match blamed {
+            // The rule of three.
+            0 => format!("; fewer than {:.2} % with 95 % confidence", 300.0 / self.releases as f64),
+            _ => String::new(),
+        };
+        format!("{blamed} of {}{bound}", self.releases)
     }
 
     fn goal(&self, blamed: usize) -> Goal {
         let Self { releases, ticks, .. } = *self;
         let promised = releases as f64 * ticks as f64 * TESTS * ALPHA;
-        let bound = match blamed {
-            // The rule of three.
-            0 => format!("; fewer than {:.2} % with 95 % confidence", 300.0 / releases as f64),
-            _ => String::new(),
-        };
         Goal {
             name: "false_alarms",
             what: format!(
@@ -136,7 +193,7 @@ impl Size {
                 seconds(ticks) * releases as f64 / 3_600.0
             ),
             goal: format!("none ({promised:.4} may be expected)"),
-            found: format!("{blamed} of {releases}{bound}"),
+            found: self.said(blamed),
             is_met: blamed as f64 <= promised,
         }
     }
@@ -150,15 +207,16 @@ impl Size {
             ),
             "Requests come by a Poisson process, 1, 10 or 100 a second to gray and four times as many to stable; each fails by chance \
              and takes a time from a distribution with a long tail (log-logistic, median 20 ms, p99 199 ms), counted in Envoy's \
-             default buckets. The seeds are fixed."
+             default buckets where nothing else is said. The seeds are fixed."
                 .to_owned(),
             format!(
                 "A false alarm has at most a probability of {ALPHA:e} per tick and test. Healthy releases fail at 0, 0.1 % and 1 %, \
-                 gray and stable alike; every rate has as many releases with every share."
+                 or in bursts (a fifth fails for 2 s of every 15 s), gray and stable alike; every rate has as many releases with \
+                 each of these, and as many in Envoy's default buckets as in those of our files."
             ),
             format!(
-                "A fault begins after a healthy minute (0.1 % of errors) and is waited for {:.0} s; {} faults of each kind. A proxy \
-                 tells of an error only with its next report, which comes on top.",
+                "A fault begins after a healthy minute (0.1 % of errors): gray fails more or takes longer. It is waited for {:.0} s; {} faults \
+                 of each kind. A proxy tells of an error only with its next report, which comes on top.",
                 seconds(PATIENCE_TICKS),
                 self.faults
             ),
@@ -166,12 +224,48 @@ impl Size {
     }
 }
 
+// === impl Healthy ===
+
+impl Healthy {
+    /// The share that fails in a tick.
+    fn share(self, tick: u64) -> f64 {
+        match self {
+            Self::Evenly(share) => share,
+            Self::InBursts if tick % BURST_EVERY_TICKS < BURST_TICKS => BURST_SHARE,
+            Self::InBursts => 0.0,
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Its name in a row, and its size.
+    fn figure(self) -> (&'static str, f64) {
+        match self {
+            Self::Fails(share) => ("errors_percent", share * 100.0),
+            Self::IsSlow(times) => ("times_as_slow", times),
+        }
+    }
+}
+
 // === impl Release ===
 
 impl Release {
-    fn new(seed: u64, rate: f64) -> Self {
-        let (gray, stable) = (Traffic::with_seed(2 * seed), Traffic::with_seed(2 * seed + 1));
-        Self { judge: Judge::new(policy()), gray, stable, rate }
+    fn new(seed: u64, rate: f64, buckets: Buckets) -> Self {
+        let traffic = |seed| Traffic::new(seed, buckets.bounds_ms);
+        Self { judge: Judge::new(policy()), gray: traffic(2 * seed), stable: traffic(2 * seed + 1), rate }
+    }
+
+    /// A fault begins. Gives the share of gray requests that fail from now on.
+    fn suffer(&mut self, fault: Fault) -> f64 {
+        match fault {
+            Fault::Fails(share) => share,
+            Fault::IsSlow(times) => {
+                self.gray.slow_down(times);
+                BEFORE
+            }
+        }
     }
 
     /// Goes on for one tick, with these shares of errors; whether gray is blamed.
@@ -198,9 +292,17 @@ impl Delays {
         self.ticks.get(rank.saturating_sub(1)).copied().flatten().map(seconds)
     }
 
+    /// Median and what nine of ten do not exceed, as in a table.
+    fn cell(&self) -> String {
+        let shown =
+            |percent| self.quantile(percent).map_or("none".to_owned(), |seconds| format!("{seconds}"));
+        format!("{} / {}", shown(50), shown(90))
+    }
+
     fn row(&self) -> Value {
+        let (fault, size) = self.fault.figure();
         json!({
-            "what": "delay", "gray_per_second": self.rate, "errors_percent": self.share * 100.0, "n": self.ticks.len(),
+            "what": "delay", "gray_per_second": self.rate, fault: size, "buckets": self.buckets.name, "n": self.ticks.len(),
             "median_s": self.quantile(50), "p90_s": self.quantile(90),
         })
     }
@@ -212,20 +314,31 @@ fn table(delays: &[Delays]) -> Table {
         "Median / what nine of ten do not exceed, by the share of gray requests that fail.",
         &["gray requests/s", "4 %", "6 %", "10 %", "20 %", "50 %", "100 %"],
     );
-    let shown = |found: Option<f64>| found.map_or("none".to_owned(), |seconds| format!("{seconds}"));
-    for delays in delays.chunks(FAULTY.len()) {
+    for delays in delays.chunk_by(|a, b| a.rate == b.rate) {
         let rate = delays.first().map(|delays| delays.rate.to_string());
-        let cell =
-            |delays: &Delays| format!("{} / {}", shown(delays.quantile(50)), shown(delays.quantile(90)));
-        table.push(rate.into_iter().chain(delays.iter().map(cell)));
+        table.push(rate.into_iter().chain(delays.iter().map(Delays::cell)));
     }
     table
 }
 
-fn chart(delays: &[Delays]) -> Result<Chart> {
+fn slow_table(delays: &[Delays]) -> Table {
+    let mut table = Table::new(
+        "seconds from the moment at which gray gets slow to its alarm",
+        "Median / what nine of ten do not exceed, by how many times as long gray takes as stable, where 1.5 times is allowed. Only times \
+         in buckets that lie wholly above the limit count.",
+        &["gray requests/s", "buckets", "1.5", "2", "3", "5"],
+    );
+    for delays in delays.chunks(SLOW.len()) {
+        let names = delays.first().map(|delays| [delays.rate.to_string(), delays.buckets.name.to_owned()]);
+        table.push(names.into_iter().flatten().chain(delays.iter().map(Delays::cell)));
+    }
+    table
+}
+
+fn chart(delays: &[Delays], false_alarms: &str) -> Result<Chart> {
     let line = |(delays, color): (&[Delays], RGBColor)| {
         let rate = delays.first().map(|delays| delays.rate).unwrap_or_default();
-        let point = |delays: &Delays| Some((delays.share * 100.0, delays.quantile(50)?));
+        let point = |delays: &Delays| Some((delays.fault.figure().1, delays.quantile(50)?));
         let points = delays.iter().filter_map(point).collect();
         Line { name: format!("{rate} gray requests/s"), color, width: 3, is_constant: false, points }
     };
@@ -233,8 +346,8 @@ fn chart(delays: &[Delays]) -> Result<Chart> {
     let svg = draw_log(
         "from the beginning of a fault to its alarm",
         lines,
-        "% of gray requests that fail",
-        "seconds, median",
+        ("% of gray requests that fail", "seconds, median"),
+        &format!("Healthy releases that are blamed: {false_alarms}."),
     )?;
     let caption =
         "How long it takes until a fault is found, by how much of gray fails and how much of it there is";
