@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -148,6 +149,14 @@ impl Client {
     /// Sends a request byte for byte, with all that a well-behaved client would not send.
     pub fn send_raw(&self, request: &Request) -> Result<Answer> {
         self.send_bytes(&request.to_bytes())
+    }
+
+    /// Sends a request, and gives up on its answer after a while, as impatient callers do.
+    pub fn send_and_give_up(&self, request: &Request, patience: Duration) -> Result<()> {
+        let mut stream = TcpStream::connect(self.to)?;
+        stream.write_all(&request.to_bytes())?;
+        thread::sleep(patience);
+        Ok(())
     }
 
     /// The version that answers a request; an error unless an upstream answered with 200.

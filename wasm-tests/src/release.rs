@@ -210,7 +210,8 @@ fn check_sends_to(client: &Client, version: &str) -> Result<()> {
     Ok(())
 }
 
-fn pilot() -> Request {
+/// A request that is gray from the first stage on.
+pub fn pilot() -> Request {
     Request::to(LOAN_HOST).teller(PILOT)
 }
 

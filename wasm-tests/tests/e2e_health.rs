@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use graylane_wasm_tests::release::{self, GRAY, STABLE};
-use graylane_wasm_tests::{EnvoyConfig, Mood, Release, ReleaseSettings, Testbed, TestbedSettings, wait};
+use graylane_wasm_tests::{
+    EnvoyConfig, LOAN_HOST, Load, LoadSettings, Mood, Release, ReleaseSettings, Request, Testbed,
+    TestbedSettings, wait,
+};
 use serde_json::{Value, json};
 
 const ENVOYS: usize = 3;
@@ -76,6 +80,42 @@ fn a_gray_version_that_never_answers_is_taken_back_when_routes_have_a_time_out()
     let release = start_on(testbed, &ReleaseSettings::default());
     release.until_found("verdict", "healthy").unwrap();
     release.be(GRAY, Mood::Hangs).unwrap();
+    release.check_taken_back("fail").unwrap();
+}
+
+#[test]
+fn a_gray_version_that_never_answers_is_taken_back_when_its_callers_give_up_before_routes_do() {
+    let testbed = Testbed::start(&TestbedSettings::default()).unwrap();
+    let release = start_on(testbed, &ReleaseSettings { threads: 0, ..ReleaseSettings::default() });
+    let client = release.testbed.envoys[0].client();
+    let requests = vec![("stable".to_owned(), Request::to(LOAN_HOST))];
+    let settings = LoadSettings { requests, stable: "v1".to_owned(), threads: 2, rate: 20 };
+    let _stable = Load::start(&client, &settings);
+    release.be(GRAY, Mood::Hangs).unwrap();
+    wait::until("the way back", || {
+        client.send_and_give_up(&release::pilot(), Duration::from_millis(50))?;
+        let order = release.order()?;
+        ensure!(order["phase"] != "Running", "{order}");
+        Ok(())
+    })
+    .unwrap();
+    release.check_taken_back("none of").unwrap();
+}
+
+#[test]
+fn where_everybody_is_let_in_gray_is_judged_with_no_stable_beside_it() {
+    let release = start(release::errors("10s"));
+    release.until_found("verdict", "healthy").unwrap();
+    wait::until("the last stage", || {
+        let advanced = release.advance()?;
+        ensure!(advanced.code == Some(0), "{}", advanced.stderr);
+        Ok(())
+    })
+    .unwrap();
+    let found = release.until_found("cause", "within-own-limits").unwrap();
+    assert!(found["gray"]["requests"].as_u64() >= Some(20), "{found}");
+    release.until_phase("Retained").unwrap();
+    release.be(GRAY, Mood::Failing(100)).unwrap();
     release.check_taken_back("fail").unwrap();
 }
 
