@@ -181,7 +181,7 @@ impl Vitals {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Faults of gray versions that were found, and told to their orders";
         registry.register("faults", help, self.faults.clone());
-        let help = "Reports of a version that were not believed, because their proxies said what cannot be";
+        let help = "Reports of a version that were not believed, because their proxies said the impossible";
         registry.register("reports_doubted", help, self.doubted.clone());
         self.queries.register(registry);
         let help = "Verdicts on gray versions that their orders did not take, and are told again";
@@ -554,11 +554,13 @@ impl Judged {
         }
     }
 
-    /// For how many ticks nobody has to be able to say before it is news. Few requests are as usual for a while; figures that speak
-    /// against gray, or that are missing, are not.
+    /// For how many ticks nobody has to be able to say before it is news. Few requests are as usual for a while, and after a start of the
+    /// daemon proxies come back one by one; figures that speak against gray, or that came and come no more, are not.
     fn undecided_max(&self, why: &Why) -> u32 {
         match why {
-            Why::NoTraffic | Why::TooFewRequests { .. } | Why::StableTooFewRequests { .. } => self.quiet_max,
+            Why::NoData | Why::NoTraffic | Why::TooFewRequests { .. } | Why::StableTooFewRequests { .. } => {
+                self.quiet_max
+            }
             _ => ticks(DOUBT_LASTS).min(self.quiet_max),
         }
     }

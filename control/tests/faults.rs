@@ -6,6 +6,7 @@ mod daemon;
 mod reporting;
 
 use daemon::{read_until, run_to, terminal};
+use graylane_health::TICK;
 use reporting::{Bank, DEADLINE, Proxy, of_cluster};
 use serde_json::{Value, json};
 use std::thread::{scope, sleep};
@@ -43,6 +44,8 @@ impl Release {
         release.until([NOTHING; 2], |order| {
             (0..2).all(|service| order["services"][service]["judged"]["cause"] == "no-traffic")
         });
+        // What comes in the same tick as the first report, or in the next, is a part of it.
+        sleep(3 * TICK);
         release
     }
 
@@ -164,7 +167,8 @@ impl Expected {
         let is_told =
             |order: &Value| order["services"][0]["health"] == "Faulty" && order["phase"] != "RollingBack";
         let found = release.until([FAILING, WELL], is_told);
-        let held = Instant::now() + Duration::from_secs(4);
+        // The stage is held for three seconds, and the next one judged after five.
+        let held = Instant::now() + Duration::from_secs(10);
         let after = release.until([NOTHING, WELL], |_| Instant::now() > held);
 
         let wanted = |order: &Value| order["convergence"]["wanted"].as_u64().unwrap();

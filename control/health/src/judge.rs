@@ -23,6 +23,8 @@ pub struct Judge {
     latency: Option<(LatencyLimit, Detector)>,
     /// Whether there were enough endpoints once.
     was_up: bool,
+    /// In how many ticks the window begins.
+    begins_in: u64,
     /// For how many ticks nothing came to an end of what was steered to gray.
     unanswered: u64,
     /// The first fault. It stays: what was found unhealthy is not healed by being rolled back.
@@ -79,16 +81,18 @@ impl Judge {
             over_stable: errors.over_stable.map(over_stable),
             latency: policy.latency.map(latency),
             was_up: false,
+            begins_in: 0,
             unanswered: 0,
             fault: None,
             policy,
         }
     }
 
-    /// Begins the window anew, as gray is let to more people: those who had it before say nothing of these. What speaks against gray
-    /// stays.
+    /// Begins the window anew, as gray is let to more people: those who had it before say nothing of these. So it begins when what is
+    /// reported is of the new stage: [`Policy::patience`] later. What speaks against gray stays.
     pub fn begin_stage(&mut self) {
         self.window = Window::new(self.policy.window);
+        self.begins_in = ticks(self.policy.patience);
         self.unanswered = 0;
     }
 
@@ -99,7 +103,7 @@ impl Judge {
             self.fault = self
                 .missing_endpoints(observed.endpoints)
                 .or_else(|| self.alarm())
-                .or_else(|| self.missing_answers());
+                .or_else(|| self.missing_answers(observed.endpoints));
         }
         match &self.fault {
             Some(fault) => Verdict::Unhealthy(fault.clone()),
@@ -133,7 +137,7 @@ impl Judge {
     fn observe(&mut self, observed: &Observed<'_>) {
         if observed.freshness != Freshness::Fresh {
             self.unanswered = 0;
-            return self.window.push(&Figures::default(), &Figures::default());
+            return self.push(&Figures::default(), &Figures::default());
         }
         // What the window says of stable is taken before this tick is in it, or the test would choose by what it tests.
         let threshold = self.threshold();
@@ -150,11 +154,18 @@ impl Judge {
             // blamed for it, however bad: the test compares both, besides the share that is allowed.
             detector.tick(slow(observed.gray, limit_ms), Some(slow(observed.stable, limit_ms)));
         }
-        self.window.push(observed.gray, observed.stable);
+        self.push(observed.gray, observed.stable);
         self.unanswered = match (gray.requests(), self.window.steered(Side::Gray)) {
             (0, 1..) => self.unanswered.saturating_add(1),
             _ => 0,
         };
+    }
+
+    fn push(&mut self, gray: &Figures, stable: &Figures) {
+        match self.begins_in.checked_sub(1) {
+            Some(less) => self.begins_in = less,
+            None => self.window.push(gray, stable),
+        }
     }
 
     /// Whether gray is tested against stable in this tick: when stable has as many requests as it takes, or will have them in the
@@ -194,15 +205,14 @@ impl Judge {
         (self.was_up && ready < limit.min).then_some(Fault::NoEndpoints { ready, min: limit.min })
     }
 
-    /// The fault of a version that hangs, or that no route knows: what was steered to it had a whole window to come to an end.
-    fn missing_answers(&self) -> Option<Fault> {
+    /// The fault of a version that hangs: what was steered to it half a window ago or earlier did not come to an end, nor did anything else
+    /// for a whole window. It is none where nobody counts gray, which shows by its endpoints: then its name may be misread.
+    fn missing_answers(&self, endpoints: Option<u64>) -> Option<Fault> {
         let (steered, during) = (self.window.steered(Side::Gray), self.window.length());
-        let is_limited = self.errors.is_some()
-            || self.over_stable.is_some()
-            || self.latency.is_some()
-            || self.policy.endpoints.is_some();
-        let is_found = self.unanswered >= ticks(self.policy.window).max(1)
-            && steered >= self.policy.min_requests.max(1)
+        let is_limited = self.errors.is_some() || self.policy.compares() || self.policy.endpoints.is_some();
+        let is_found = endpoints.is_some()
+            && self.unanswered >= ticks(self.policy.window).max(1)
+            && self.window.steered_early(Side::Gray) >= self.policy.min_requests.max(1)
             && self.is_comparable();
         (is_limited && is_found).then_some(Fault::Unanswered { steered, during })
     }

@@ -30,7 +30,7 @@ pub const MAX_STREAMS: usize = 65_536;
 pub const MAX_STREAMS_PER_NODE: usize = 4;
 
 /// Clusters of one stream that are counted of one version: its hosts, ports and zones. One more is not heard.
-pub const MAX_CLUSTERS_PER_STREAM: usize = 32;
+pub const MAX_CLUSTERS_PER_STREAM: usize = 8;
 
 /// Requests of one proxy in one tick at most, in all its clusters of one version: a million a second. No proxy serves as many, so whoever
 /// says so says nothing.

@@ -163,14 +163,18 @@ impl Meter {
     }
 
     /// How many endpoints the proxies see: so many that more than half of them see no more. None when none said. A node has one say,
-    /// that of its first stream that is heard: who comes later under its name takes nothing over.
+    /// that of its first stream that is heard: who comes later under its name takes nothing over. Those that never saw any have none, as
+    /// in a zone where the version is not, or before the first health check: unless all are like that.
     #[must_use]
     pub fn endpoints(&self) -> Option<u64> {
         let said = self.by_stream.iter();
         let said = said.filter_map(|((node, _), stream)| Some((node, stream.endpoints(self.ticks)?)));
         let mut by_node: Vec<_> = said.collect();
         by_node.dedup_by_key(|(node, _)| *node);
-        let mut seen: Vec<u64> = by_node.into_iter().map(|(_, endpoints)| endpoints).collect();
+        let (up, never_up): (Vec<_>, Vec<_>) =
+            by_node.into_iter().map(|(_, said)| said).partition(|said| said.was_up);
+        let mut seen: Vec<u64> =
+            if up.is_empty() { never_up } else { up }.into_iter().map(|said| said.ready).collect();
         seen.sort_unstable();
         seen.get(seen.len() / 2).copied()
     }

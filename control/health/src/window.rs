@@ -84,6 +84,12 @@ impl Window {
         self.figures(side).fold(0, |sum, figures| sum.saturating_add(figures.steered))
     }
 
+    /// Those of the earlier half.
+    pub(crate) fn steered_early(&self, side: Side) -> u64 {
+        let early = self.figures(side).take(self.slots.len() / 2);
+        early.fold(0, |sum, figures| sum.saturating_add(figures.steered))
+    }
+
     /// Requests and errors of one version.
     pub(crate) fn tally(&self, side: Side) -> Tally {
         self.figures(side).fold(Tally::default(), |sum, figures| sum.plus(figures.tally))

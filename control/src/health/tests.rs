@@ -145,7 +145,7 @@ fn each_stage_is_judged_by_its_own_requests() {
     assert_eq!(stage.within(50, Stage::quiet), None, "nobody uses it");
     let judged = stage.vitals.finding(1, "loan").unwrap().verdict;
     assert_eq!(judged, Verdict::Undecided(Why::NoTraffic));
-    assert_eq!(stage.within(20, |stage| stage.tick([10, 0, 40, 0])), Some(Health::Healthy));
+    assert_eq!(stage.within(40, |stage| stage.tick([10, 0, 40, 0])), Some(Health::Healthy));
 }
 
 #[test]

@@ -94,8 +94,8 @@ pub const REPORT_GRACE: Duration = Duration::from_secs(6);
 /// How long a filter is believed what it reported last.
 pub const REPORT_FRESH: Duration = Duration::from_secs(60);
 
-/// Bytes of a statistic's name in a report, and of a cluster's in a label. Longer ones are stepped over: one of Istio has 364 with the longest
-/// host and subset.
+/// Bytes of a statistic's name in a report, and of a cluster's in a label. Longer ones are stepped over: one of Istio has 364 with the
+/// longest host and subset.
 pub const MAX_STATISTIC_BYTES: usize = 1_024;
 
 /// Clusters of which one report may speak: ten times those of a proxy in a large mesh. It says nothing of more.

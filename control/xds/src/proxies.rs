@@ -242,12 +242,12 @@ impl Proxies {
         unreadable
     }
 
-    /// The tenants whose rules a connected node asks for, under that certificate.
+    /// The tenants whose rules a connected node asks for, under that certificate. What it asks for by another name is nobody's.
     pub(crate) fn tenants(&self, node: &str, spiffe: Option<&SpiffeId>) -> Vec<Arc<str>> {
         let table = self.table();
         let theirs =
             table.of(node).filter(|entry| entry.up_since().is_some() && entry.spiffe.as_ref() == spiffe);
-        theirs.map(|entry| entry.tenant.clone()).collect()
+        theirs.map(|entry| entry.tenant.clone()).filter(|tenant| !tenant.is_empty()).collect()
     }
 
     /// Everything that is known, sorted by node, then resource.

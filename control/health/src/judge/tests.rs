@@ -325,7 +325,7 @@ fn a_version_that_answers_nothing_of_what_is_steered_to_it_for_a_window_is_fault
 #[test]
 fn requests_that_are_still_on_their_way_are_no_fault_and_are_told() {
     let (stable, nothing) = (figures(40, 0), figures(0, 0));
-    let mut court = Court::new(with_errors(Some(0.01), None));
+    let mut court = Court { endpoints: Some(1), ..Court::new(with_errors(Some(0.01), None)) };
     assert_eq!(court.ticks(240, &nothing, &stable), Verdict::Undecided(Why::NoTraffic));
     // They had no whole window yet, however many there are.
     assert_eq!(
@@ -336,17 +336,26 @@ fn requests_that_are_still_on_their_way_are_no_fault_and_are_told() {
     let verdict = court.ticks(239, &steered(5), &stable);
     assert!(matches!(verdict, Verdict::Undecided(Why::TooFewRequests { seen: 1, .. })), "{verdict}");
     assert!(matches!(court.tick(&steered(5), &stable), Verdict::Unhealthy(Fault::Unanswered { .. })));
+    // One that was given up on, and all others just now.
+    let mut court = Court { endpoints: Some(1), ..Court::new(with_errors(Some(0.01), None)) };
+    court.tick(&steered(1), &stable);
+    court.ticks(238, &nothing, &stable);
+    let verdict = court.tick(&steered(100), &stable);
+    assert_eq!(verdict, Verdict::Undecided(Why::Unanswered { steered: 101 }));
 }
 
 #[test]
 fn nobody_is_blamed_for_no_answers_alone_of_few_or_without_a_limit() {
     let (stable, nothing) = (figures(40, 0), figures(0, 0));
     let limits = || with_errors(Some(0.01), None);
-    // Stable answers nothing either, the requests are too few, or nothing is limited.
-    for (policy, each, stable) in
-        [(limits(), 5, &nothing), (limits(), 0, &stable), (Policy::default(), 5, &stable)]
-    {
-        let mut court = Court::new(policy);
+    // Stable answers nothing either, the requests are too few, nothing is limited, or nobody counts gray.
+    for (policy, each, stable, endpoints) in [
+        (limits(), 5, &nothing, Some(1)),
+        (limits(), 0, &stable, Some(1)),
+        (Policy::default(), 5, &stable, Some(1)),
+        (limits(), 5, &stable, None),
+    ] {
+        let mut court = Court { endpoints, ..Court::new(policy) };
         for tick in 0..2_000_u64 {
             let gray = steered(if tick % 48 == 0 { 1 } else { each });
             let verdict = court.tick(&gray, stable);
@@ -354,7 +363,7 @@ fn nobody_is_blamed_for_no_answers_alone_of_few_or_without_a_limit() {
         }
     }
     // What was steered before nobody could say is not waited for.
-    let mut court = Court::new(limits());
+    let mut court = Court { endpoints: Some(1), ..Court::new(limits()) };
     for _ in 0..20 {
         court.freshness = Freshness::Fresh;
         court.ticks(200, &steered(5), &stable);
@@ -391,6 +400,8 @@ fn a_stage_is_judged_by_what_is_seen_in_it_and_what_spoke_against_gray_stays() {
     let mut court = Court::new(with_errors(Some(0.01), Some(0.01)));
     assert_eq!(court.ticks(20, &good, &stable), Verdict::Healthy(Basis::Limits));
     court.judge.begin_stage();
+    // What is reported in the first five seconds may be of the stage before.
+    assert_eq!(court.ticks(20, &good, &stable), Verdict::Undecided(Why::NoTraffic));
     let verdict = court.ticks(4, &good, &stable);
     assert_eq!(verdict, Verdict::Undecided(Why::TooFewRequests { seen: 40, wanted: 50 }));
     // Half of the evidence from before, and half from after.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Heard, Implausible, Reading, Times};
 use crate::figures::{Figures, Tally};
 use crate::histogram::{Cumulative, Histogram};
-use crate::limits::{MAX_BUCKETS, MAX_CLUSTERS_PER_STREAM, MAX_REQUESTS_PER_TICK};
+use crate::limits::{MAX_BUCKETS, MAX_CLUSTERS_PER_STREAM, MAX_REQUESTS_PER_TICK, STALE, ticks};
 
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,14 @@ struct Allowance {
     left: [u64; 4],
     /// Up to which tick.
     tick: u64,
+}
+
+/// Endpoints as a stream tells them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Endpoints {
+    pub(super) ready: u64,
+    /// Whether there were any once.
+    pub(super) was_up: bool,
 }
 
 /// What was reported last of a cluster.
@@ -59,6 +67,8 @@ struct Counts {
     requests: u64,
     errors: u64,
     steered: u64,
+    /// For how many ticks errors wait for their requests.
+    waited: u64,
 }
 
 /// What came since the report before.
@@ -131,11 +141,12 @@ impl Stream {
     }
 
     /// Endpoints of its cluster that has the fewest: requests to that one fail when it has none, however many the others have. Those that
-    /// never had any have no say, as in a zone where the version is not: unless all are like that.
-    pub(super) fn endpoints(&self, ticks: Ticks) -> Option<u64> {
-        let fresh = || self.by_cluster.values().filter(|last| ticks.is_fresh(last.tick));
-        let up = fresh().filter(|last| last.was_up).filter_map(|last| last.endpoints).min();
-        up.or_else(|| fresh().find_map(|last| last.endpoints)).filter(|_| ticks.now >= self.doubted_until)
+    /// never had any have no say, unless all are like that.
+    pub(super) fn endpoints(&self, ticks: Ticks) -> Option<Endpoints> {
+        let of = |last: &Last| Some(Endpoints { ready: last.endpoints?, was_up: last.was_up });
+        let fresh = || self.by_cluster.values().filter(|last| ticks.is_fresh(last.tick)).filter_map(of);
+        let up = fresh().filter(|endpoints| endpoints.was_up).min_by_key(|endpoints| endpoints.ready);
+        up.or_else(|| fresh().next()).filter(|_| ticks.now >= self.doubted_until)
     }
 
     /// In which tick it was told last.
@@ -162,7 +173,7 @@ impl Allowance {
         let of_ticks = |ticks: u64| MAX_REQUESTS_PER_TICK.saturating_mul(ticks);
         let (more, most) = (of_ticks(tick.saturating_sub(self.tick)), of_ticks(stale.saturating_add(1)));
         self.tick = self.tick.max(tick);
-        let Counts { requests, errors, steered } = since.counts;
+        let Counts { requests, errors, steered, .. } = since.counts;
         let mut is_plausible = true;
         for (left, taken) in self.left.iter_mut().zip([requests, errors, steered, since.latency.requests()]) {
             *left = left.saturating_add(more).min(most);
@@ -207,16 +218,16 @@ impl Last {
         let (Some(requests), Some(errors)) = (requests, errors) else {
             return Err(Implausible::Fell);
         };
-        Ok(Since { counts: Counts { requests, errors, steered }, latency: latency? })
+        Ok(Since { counts: Counts { requests, errors, steered, waited: 0 }, latency: latency? })
     }
 
     /// How long the requests took that came since the report before.
     fn took(&mut self, times: Times, is_new: bool, is_anew: bool) -> Result<Histogram, Implausible> {
         match times {
-            // Nothing has no bounds, and of too many a stream might keep megabytes.
-            Times::Since(now) if now.requests() == 0 || now.bounds() > MAX_BUCKETS => {
-                Ok(Histogram::default())
-            }
+            // Of too many bounds a stream might keep megabytes.
+            Times::Since(now) | Times::Total(now) if now.bounds() > MAX_BUCKETS => Ok(Histogram::default()),
+            // Nothing has no bounds.
+            Times::Since(now) if now.requests() == 0 => Ok(Histogram::default()),
             Times::Since(now) => match self.times.replace(now.clone()) {
                 Some(before) if !now.has_bounds_of(&before) => Err(Implausible::OtherBounds),
                 None if is_new => Ok(Histogram::default()),
@@ -241,11 +252,13 @@ impl Counts {
     }
 
     /// Adds them to the figures of a tick. Errors may come in another message than their requests, in the same tick or in another: without
-    /// requests they wait for the next ones of their cluster, and no longer.
+    /// requests they wait for the next ones of their cluster, and not for long: those of later are others.
     fn settle(&mut self, figures: &mut Figures) {
-        let Self { requests, errors, steered } = std::mem::take(self);
+        let Self { requests, errors, steered, waited } = std::mem::take(self);
         figures.tally = figures.tally.plus(Tally::new(requests, errors));
         figures.steered = figures.steered.saturating_add(steered);
-        self.errors = if requests == 0 { errors } else { 0 };
+        if requests == 0 && waited < ticks(STALE) {
+            *self = Self { errors, waited: waited + 1, ..Self::default() };
+        }
     }
 }

@@ -436,6 +436,7 @@ fn more_than_half_of_the_proxies_say_how_few_endpoints_there_are() {
         meter.report(on(&node(name), 1), said(0, 0, endpoints));
         meter.endpoints()
     };
-    assert_eq!([seen("a", 3), seen("b", 0), seen("c", 0), seen("d", 3)].map(Option::unwrap), [3, 3, 0, 3]);
-    assert_eq!(seen("e", 0), Some(0), "more than half of them");
+    assert_eq!([seen("a", 0), seen("a", 3), seen("b", 3), seen("b", 0)].map(Option::unwrap), [0, 3, 3, 3]);
+    assert_eq!(["c", "d", "e"].map(|never_up| seen(never_up, 0).unwrap()), [3; 3], "they never saw any");
+    assert_eq!([seen("c", 3), seen("c", 0)].map(Option::unwrap), [3, 0], "more than half of the others");
 }
