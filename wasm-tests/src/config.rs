@@ -178,7 +178,8 @@ mod tests {
             config = config.cluster(name, here);
         }
         let text = config.render().unwrap();
-        for of_the_file in [MODULE_IN_FILES, "15000", "15001", "18000", "1900", "sidecar-1"] {
+        let ports = ["15000", "15001", "18000", "1900"].map(|port| format!("\"port_value\": {port}"));
+        for of_the_file in ports.iter().map(String::as_str).chain([MODULE_IN_FILES, "sidecar-1"]) {
             assert!(!text.contains(of_the_file), "{of_the_file} is still in\n{text}");
         }
         assert!(text.contains("/m.wasm") && text.contains("\"id\": \"n\""), "{text}");
