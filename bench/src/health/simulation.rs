@@ -44,8 +44,9 @@ const TESTS: f64 = 3.0;
 const RELEASE_TICKS: u64 = 240;
 /// How long a release is healthy before its fault: a window.
 const WARM_UP_TICKS: u64 = 240;
-/// Ticks after which a fault is not found: an hour.
+/// Ticks after which a fault is not found: an hour, and ten minutes where gray is slow, which costs more to simulate.
 const PATIENCE_TICKS: u64 = 14_400;
+const SLOW_PATIENCE_TICKS: u64 = 2_400;
 const COLORS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115)];
 
 /// How much is simulated.
@@ -164,7 +165,7 @@ impl Size {
             let mut release = Release::new((self.releases + number) as u64, rate, buckets);
             let is_blamed = (0..WARM_UP_TICKS).any(|_| release.tick(BEFORE, BEFORE));
             let share = release.suffer(fault);
-            (is_blamed, (1..=PATIENCE_TICKS).find(|_| release.tick(share, BEFORE)))
+            (is_blamed, (1..=fault.patience_ticks()).find(|_| release.tick(share, BEFORE)))
         })?;
         ensure!(!found.iter().any(|(is_blamed, _)| *is_blamed), "a release is blamed before its fault");
         let mut ticks: Vec<_> = found.into_iter().map(|(_, ticks)| ticks).collect();
@@ -215,9 +216,10 @@ impl Size {
                  each of these, and as many in Envoy's default buckets as in those of our files."
             ),
             format!(
-                "A fault begins after a healthy minute (0.1 % of errors): gray fails more or takes longer. It is waited for {:.0} s; {} faults \
-                 of each kind. A proxy tells of an error only with its next report, which comes on top.",
+                "A fault begins after a healthy minute (0.1 % of errors): gray fails more or takes longer. It is waited for {:.0} s, or {:.0} s where it \
+                 is slow; {} faults of each kind. A proxy tells of an error only with its next report, which comes on top.",
                 seconds(PATIENCE_TICKS),
+                seconds(SLOW_PATIENCE_TICKS),
                 self.faults
             ),
         ]
@@ -240,6 +242,13 @@ impl Healthy {
 // === impl Fault ===
 
 impl Fault {
+    const fn patience_ticks(self) -> u64 {
+        match self {
+            Self::Fails(_) => PATIENCE_TICKS,
+            Self::IsSlow(_) => SLOW_PATIENCE_TICKS,
+        }
+    }
+
     /// Its name in a row, and its size.
     fn figure(self) -> (&'static str, f64) {
         match self {
