@@ -77,23 +77,20 @@ impl Histogram {
     /// Adds another one. The order of merging makes no difference while there are at most [`MAX_BUCKETS`] different spans; beyond,
     /// neighbours become one wider span, which tells less and nothing wrong.
     pub fn merge(&mut self, other: &Self) {
-        if self.buckets.len() == other.buckets.len()
-            && self.buckets.iter().zip(&other.buckets).all(|(a, b)| a.by_span(b).is_eq())
-        {
-            for (ours, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-                ours.count = ours.count.saturating_add(theirs.count);
+        let mut missing = Vec::new();
+        let mut ours = self.buckets.iter_mut().peekable();
+        for theirs in &other.buckets {
+            while ours.next_if(|bucket| bucket.by_span(theirs).is_lt()).is_some() {}
+            match ours.peek_mut() {
+                Some(same) if same.by_span(theirs).is_eq() => same.count = same.count.saturating_add(theirs.count),
+                _ => missing.push(*theirs),
             }
+        }
+        if missing.is_empty() {
             return;
         }
-        self.buckets.extend_from_slice(&other.buckets);
+        self.buckets.append(&mut missing);
         self.buckets.sort_by(Bucket::by_span);
-        self.buckets.dedup_by(|next, kept| {
-            let is_same = next.by_span(kept).is_eq();
-            if is_same {
-                kept.count = kept.count.saturating_add(next.count);
-            }
-            is_same
-        });
         self.keep_limit();
     }
 
