@@ -20,11 +20,20 @@ use crate::table::Table;
 /// Requests a second to gray; stable has four times as many.
 const RATES: [f64; 3] = [1.0, 10.0, 100.0];
 const STABLE_TIMES: f64 = 4.0;
-/// How requests of a healthy release fail, of gray and of stable alike.
-const HEALTHY: [Healthy; 4] =
-    [Healthy::Evenly(0.0), Healthy::Evenly(0.001), Healthy::Evenly(0.01), Healthy::InBursts];
-/// For 2 s of every 15 s a fifth fails.
+/// How healthy releases do.
+const HEALTHY: [Healthy; 6] = [
+    Healthy::Evenly(0.0),
+    Healthy::Evenly(0.001),
+    Healthy::Evenly(0.01),
+    Healthy::InBursts(1.0),
+    Healthy::InBursts(ALLOWED_TIMES),
+    Healthy::Slower,
+];
+/// A little less than how much slower gray may be.
+const ALLOWED_TIMES: f64 = 1.4;
+/// For 2 s of every 15 s a fifth fails, and all take five times as long.
 const BURST_SHARE: f64 = 0.2;
+const BURST_TIMES: f64 = 5.0;
 const BURST_TICKS: u64 = 8;
 const BURST_EVERY_TICKS: u64 = 60;
 /// Shares that fail in a faulty one; of stable, and before the fault, it is [`BEFORE`].
@@ -58,13 +67,15 @@ struct Size {
     faults: usize,
 }
 
-/// How requests of a healthy release fail.
+/// How a healthy release does.
 #[derive(Clone, Copy)]
 enum Healthy {
-    /// This share at any time.
+    /// This share of its requests fails at any time, of gray and stable alike.
     Evenly(f64),
-    /// None, but for the bursts, which come over gray and stable together.
-    InBursts,
+    /// None fails, but for bursts of slow requests and failures, which come over gray and stable together. Gray takes so many times as long.
+    InBursts(f64),
+    /// None fails, and gray takes [`ALLOWED_TIMES`] as long.
+    Slower,
 }
 
 /// Buckets that proxies count times in.
@@ -154,7 +165,7 @@ impl Size {
         let is_blamed = in_parallel(self.releases, |number| {
             kinds.get(number % kinds.len()).is_some_and(|(rate, healthy, buckets)| {
                 let mut release = Release::new(number as u64, *rate, *buckets);
-                (0..self.ticks).any(|tick| release.tick(healthy.share(tick), healthy.share(tick)))
+                (0..self.ticks).any(|tick| release.live(*healthy, tick))
             })
         })?;
         Ok(is_blamed.into_iter().filter(|is_blamed| *is_blamed).count())
@@ -211,9 +222,10 @@ impl Size {
              default buckets where nothing else is said. The seeds are fixed."
                 .to_owned(),
             format!(
-                "A false alarm has at most a probability of {ALPHA:e} per tick and test. Healthy releases fail at 0, 0.1 % and 1 %, \
-                 or in bursts (a fifth fails for 2 s of every 15 s), gray and stable alike; every rate has as many releases with \
-                 each of these, and as many in Envoy's default buckets as in those of our files."
+                "A false alarm has at most a probability of {ALPHA:e} per tick and test. Healthy releases fail at 0, 0.1 % and 1 %, gray \
+                 and stable alike; or both are hit by bursts (for 2 s of every 15 s a fifth fails and all take five times as long); or \
+                 gray takes {ALLOWED_TIMES} times as long as stable, with bursts and without. Every rate has as many releases of each \
+                 kind, and as many in Envoy's default buckets as in those of our files."
             ),
             format!(
                 "A fault begins after a healthy minute (0.1 % of errors): gray fails more or takes longer. It is waited for {:.0} s, or {:.0} s where it \
@@ -230,11 +242,21 @@ impl Size {
 
 impl Healthy {
     /// The share that fails in a tick.
-    fn share(self, tick: u64) -> f64 {
+    const fn share(self, tick: u64) -> f64 {
         match self {
             Self::Evenly(share) => share,
-            Self::InBursts if tick % BURST_EVERY_TICKS < BURST_TICKS => BURST_SHARE,
-            Self::InBursts => 0.0,
+            Self::InBursts(_) if tick % BURST_EVERY_TICKS < BURST_TICKS => BURST_SHARE,
+            Self::InBursts(_) | Self::Slower => 0.0,
+        }
+    }
+
+    /// How many times as long gray and stable take from a tick on, if that changes then.
+    const fn times(self, tick: u64) -> Option<(f64, f64)> {
+        match (self, tick % BURST_EVERY_TICKS) {
+            (Self::InBursts(times), 0) => Some((times * BURST_TIMES, BURST_TIMES)),
+            (Self::InBursts(times), BURST_TICKS) => Some((times, 1.0)),
+            (Self::Slower, 0) => Some((ALLOWED_TIMES, 1.0)),
+            _ => None,
         }
     }
 }
@@ -264,6 +286,16 @@ impl Release {
     fn new(seed: u64, rate: f64, buckets: Buckets) -> Self {
         let traffic = |seed| Traffic::new(seed, buckets.bounds_ms);
         Self { judge: Judge::new(policy()), gray: traffic(2 * seed), stable: traffic(2 * seed + 1), rate }
+    }
+
+    /// Goes on for one tick as a healthy one does; whether gray is blamed all the same.
+    fn live(&mut self, healthy: Healthy, tick: u64) -> bool {
+        if let Some((gray, stable)) = healthy.times(tick) {
+            self.gray.slow_down(gray);
+            self.stable.slow_down(stable);
+        }
+        let share = healthy.share(tick);
+        self.tick(share, share)
     }
 
     /// A fault begins. Gives the share of gray requests that fail from now on.

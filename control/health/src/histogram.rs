@@ -46,13 +46,15 @@ impl Histogram {
     /// From cumulative counts, as proxies and Prometheus have them: how many requests took at most so many milliseconds, for each
     /// bound, and how many there were in all.
     ///
-    /// The order makes no difference, and a bound that is no finite positive number has no say. Counts that fall where they should
+    /// The order makes no difference, and a bound that is no finite positive number has no say; of one that is told several times the
+    /// largest count has. Counts that fall where they should
     /// grow are taken as not growing.
     #[must_use]
     pub fn from_cumulative(bounds: impl IntoIterator<Item = (f64, u64)>, requests: u64) -> Self {
         let usable = |(bound_ms, _): &(f64, u64)| bound_ms.is_finite() && *bound_ms > 0.0;
         let mut bounds: Vec<_> = bounds.into_iter().filter(usable).collect();
-        bounds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        bounds.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+        bounds.dedup_by_key(|(bound_ms, _)| *bound_ms);
         bounds.push((f64::INFINITY, requests));
         let (mut lower_ms, mut below) = (0.0, 0);
         let mut histogram = Self::default();
@@ -82,7 +84,9 @@ impl Histogram {
         for theirs in &other.buckets {
             while ours.next_if(|bucket| bucket.by_span(theirs).is_lt()).is_some() {}
             match ours.peek_mut() {
-                Some(same) if same.by_span(theirs).is_eq() => same.count = same.count.saturating_add(theirs.count),
+                Some(same) if same.by_span(theirs).is_eq() => {
+                    same.count = same.count.saturating_add(theirs.count)
+                }
                 _ => missing.push(*theirs),
             }
         }
@@ -288,6 +292,8 @@ mod tests {
         let histogram = Histogram::from_cumulative(odd, 7);
         assert_eq!(histogram.requests(), 7);
         assert_eq!((histogram.above(10.0), histogram.above(20.0)), (2, 2));
+        let twice = Histogram::from_cumulative([(10.0, 3), (20.0, 8), (10.0, 7), (10.0, 5)], 9);
+        assert_eq!(twice, Histogram::from_cumulative([(10.0, 7), (20.0, 8)], 9));
     }
 
     #[test]

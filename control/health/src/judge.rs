@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::figures::{Figures, Tally};
 use crate::histogram::Percentile;
-use crate::limits::{TICK, ticks};
+use crate::limits::{STRETCH, TICK, ticks};
 use crate::policy::{LatencyLimit, Policy};
 use crate::sequential::{Detector, Evidence, Limit};
 use crate::verdict::{Basis, Fault, Verdict, Why};
@@ -74,7 +74,8 @@ impl Judge {
         let errors = policy.errors.unwrap_or_default();
         let detector = |limit| Detector::new(limit, policy.patience);
         let over_stable = |over| (over, detector(Limit::OverStable(over)));
-        let latency = |limit: LatencyLimit| (limit, detector(Limit::Share(limit.share())));
+        let latency =
+            |limit: LatencyLimit| (limit, detector(Limit::Share(limit.share())).over_stretches(STRETCH));
         Self {
             window: Window::new(policy.window),
             errors: errors.max.map(|max| (max, detector(Limit::Share(max)))),
@@ -137,6 +138,9 @@ impl Judge {
     fn observe(&mut self, observed: &Observed<'_>) {
         if observed.freshness != Freshness::Fresh {
             self.unanswered = 0;
+            miss(&mut self.errors);
+            miss(&mut self.over_stable);
+            miss(&mut self.latency);
             return self.push(&Figures::default(), &Figures::default());
         }
         // What the window says of stable is taken before this tick is in it, or the test would choose by what it tests.
@@ -153,6 +157,8 @@ impl Judge {
             // Stable's percentile is an estimate, and of few requests a bad one. That stable exceeds it as often is why gray is not
             // blamed for it, however bad: the test compares both, besides the share that is allowed.
             detector.tick(slow(observed.gray, limit_ms), Some(slow(observed.stable, limit_ms)));
+        } else {
+            miss(&mut self.latency);
         }
         self.push(observed.gray, observed.stable);
         self.unanswered = match (gray.requests(), self.window.steered(Side::Gray)) {
@@ -359,6 +365,12 @@ impl LatencyLimit {
 /// The requests of which the time is known, with the slow ones as errors.
 fn slow(figures: &Figures, limit_ms: f64) -> Tally {
     Tally::new(figures.latency.requests(), figures.latency.above(limit_ms))
+}
+
+fn miss<L>(test: &mut Option<(L, Detector)>) {
+    if let Some((_, detector)) = test {
+        detector.miss();
+    }
 }
 
 fn raised<L: Copy>(test: &Option<(L, Detector)>) -> Option<(L, Evidence)> {

@@ -22,6 +22,10 @@ pub const STALE: Duration = Duration::from_secs(15);
 /// How long requests of one version wait for some of the other to be compared with, where proxies report both at once.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Over how long slow requests are counted before gray is compared with its limit and with stable. One of a hundred may be slow, so that
+/// stable has none in most ticks, and a single one would outweigh what they say.
+pub(crate) const STRETCH: Duration = Duration::from_secs(15);
+
 /// Streams of proxies that are counted of one version: several times as many as one daemon serves. One more is not heard.
 pub const MAX_STREAMS: usize = 65_536;
 

@@ -11,8 +11,16 @@
 //!   and the probability of one within `n` ticks at most `n * ALPHA`: the sum over all starts of the products of `E` since the start
 //!   is at least `M`, and grows by at most 1 a tick in expectation.
 //!
-//! What is against a version is compared with stable of the same tick, tick by tick: an outage of both that is seen of gray a tick or two
-//! earlier does no harm, because no tick decides; one that is seen a second earlier can.
+//! A limit on gray's own share has two nulls: gray keeps it, or is no worse than stable of the same time. A fault is neither. So there are
+//! two e-values, and the lesser one is one for "either holds", whichever does from tick to tick: when both versions fail alike, nothing
+//! grows. An outage of both that is seen of gray a tick or two earlier does no harm, because no tick decides; one that is seen a second
+//! earlier can.
+//!
+//! Where few requests count in a tick, so strict a test finds little: a single error of stable outweighs many ticks without. Over stretches
+//! ([`Detector::over_stretches`]) each e-value is multiplied up for itself, and the lesser product is taken. That is an e-value as long as
+//! one of the nulls, the same one, holds throughout the stretch; resets and limits only lower `M`. So [`ALPHA`] is promised to versions
+//! that keep one of the two in any stretch. One that is near its limit and worse than stable, and then fails with it for a moment, is
+//! neither on average, and may be blamed.
 //!
 //! Everything is kept as logarithms and is finite for any counts.
 
@@ -54,6 +62,8 @@ pub struct Detector {
     /// Ticks after which requests of one side, with none of the other to compare them with, are let go. What is compared has to be of
     /// the same time.
     patience_ticks: u64,
+    /// After how many ticks a stretch ends.
+    stretch_ticks: u64,
     bets: [Bet; ALTERNATIVES],
     /// How often stable fails, from earlier ticks alone: the bet is made before the tick is seen.
     stable: Average,
@@ -74,10 +84,23 @@ pub struct Evidence {
 /// One guess of how bad the version may be.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bet {
-    /// The logarithm of `M`.
-    log_m: f64,
+    /// The logarithm of `M` when the stretch began.
+    log_start: f64,
+    /// What it grew by since.
+    grown: LogE,
+    /// For how many ticks the stretch lasts.
+    ticks: u64,
     /// What came since `M` was last at 1 or below.
     since: Evidence,
+}
+
+/// The logarithms of two e-values.
+#[derive(Clone, Copy, Debug, Default)]
+struct LogE {
+    /// Against "gray keeps its own limit".
+    alone: f64,
+    /// Against "gray is no worse than stable".
+    compared: f64,
 }
 
 /// A share of errors, averaged over the last ticks.
@@ -103,10 +126,18 @@ impl Detector {
         Self {
             limit,
             patience_ticks: ticks(patience),
+            stretch_ticks: 1,
             bets: Default::default(),
             stable: Average::default(),
             pending: Evidence::default(),
         }
+    }
+
+    /// The same test over stretches: of so much time, and until the next tick with both versions in it. Its rate of false alarms is that of
+    /// versions that in any stretch keep their own limit throughout, or are no worse than stable throughout.
+    #[must_use]
+    pub fn over_stretches(self, length: Duration) -> Self {
+        Self { stretch_ticks: ticks(length).max(1), ..self }
     }
 
     /// Takes what gray and stable did in one tick. Whether stable is given must not depend on how requests of this tick went.
@@ -127,11 +158,16 @@ impl Detector {
             return;
         } else {
             // The time passed all the same.
-            let waited = Evidence { ticks: self.pending.ticks, ..Evidence::default() };
-            self.bets.iter_mut().for_each(|bet| bet.since = bet.since.plus_evidence(waited));
+            self.pass(self.pending.ticks);
         }
         self.stable.observe(self.pending.stable);
         self.pending = Evidence::default();
+    }
+
+    /// Lets a tick pass of which nothing is known. Nothing before it is compared with anything after it.
+    pub fn miss(&mut self) {
+        self.pending = Evidence::default();
+        self.pass(1);
     }
 
     /// What speaks against the version, when it is enough for an alarm.
@@ -143,15 +179,18 @@ impl Detector {
     /// The logarithm of the evidence: below 0 when nothing speaks against the version, `-ln(ALPHA)`, 22.8, for an alarm.
     #[must_use]
     pub fn log_evidence(&self) -> f64 {
-        let most = self.strongest().log_m;
-        let sum: f64 = self.bets.iter().map(|bet| (bet.log_m - most).exp()).sum();
+        let most = self.strongest().log_m();
+        let sum: f64 = self.bets.iter().map(|bet| (bet.log_m() - most).exp()).sum();
         most + (sum / ALTERNATIVES as f64).ln()
     }
 
+    fn pass(&mut self, ticks: u64) {
+        self.bets.iter_mut().for_each(|bet| bet.pass(ticks));
+    }
+
     fn strongest(&self) -> Bet {
-        self.bets.iter().fold(Bet { log_m: f64::NEG_INFINITY, ..Bet::default() }, |strongest, bet| {
-            if bet.log_m > strongest.log_m { *bet } else { strongest }
-        })
+        let [first, rest @ ..] = self.bets;
+        rest.into_iter().fold(first, |most, bet| if bet.log_m() > most.log_m() { bet } else { most })
     }
 
     fn bet(&mut self, seen: Evidence, is_compared: bool) {
@@ -164,15 +203,14 @@ impl Detector {
         for (bet, gray) in self.bets.iter_mut().zip(guesses) {
             let alternative = Shares { gray, stable };
             let log_e = match limit {
-                Limit::OverStable(over) => log_e_over_stable(seen, alternative, over),
-                // A fault is more errors than allowed *and* more than stable has. The lesser of two e-values is one for either null,
-                // and so for "one of them holds", whichever does from tick to tick: when both versions fail alike, nothing grows.
-                Limit::Share(share) if is_compared => {
-                    log_e_over_share(seen.gray, gray, share).min(log_e_over_stable(seen, alternative, 0.0))
+                Limit::OverStable(over) => LogE::of_one(log_e_over_stable(seen, alternative, over)),
+                Limit::Share(share) => {
+                    let alone = log_e_over_share(seen.gray, gray, share);
+                    let compared = is_compared.then(|| log_e_over_stable(seen, alternative, 0.0));
+                    LogE { alone, compared: compared.unwrap_or(alone) }
                 }
-                Limit::Share(share) => log_e_over_share(seen.gray, gray, share),
             };
-            bet.take(log_e, seen);
+            bet.take(log_e, seen, self.stretch_ticks);
         }
     }
 }
@@ -180,18 +218,47 @@ impl Detector {
 // === impl Bet ===
 
 impl Bet {
-    fn take(&mut self, log_e: f64, seen: Evidence) {
+    /// The logarithm of `M`.
+    fn log_m(&self) -> f64 {
+        self.log_start + self.grown.alone.min(self.grown.compared)
+    }
+
+    /// Lets time pass without evidence. What is known before and after it is not of one stretch.
+    fn pass(&mut self, ticks: u64) {
+        self.end_stretch();
+        self.since = self.since.plus_evidence(Evidence { ticks, ..Evidence::default() });
+    }
+
+    fn end_stretch(&mut self) {
+        *self = Self { log_start: self.log_m(), since: self.since, ..Self::default() };
+    }
+
+    fn take(&mut self, log_e: LogE, seen: Evidence, stretch_ticks: u64) {
+        if self.log_m() <= 0.0 {
+            *self = Self::default();
+        } else if self.ticks >= stretch_ticks {
+            self.end_stretch();
+        }
         // Requests are not independent as the e-value takes them to be: failures come in bursts, when a pod dies or a link breaks.
         // So no tick may decide alone, nor three: what it says counts up to a quarter of an alarm. (The lesser of an e-value and a
         // constant is an e-value.)
-        let log_e = log_e.min(-ALPHA.ln() / 4.0);
-        if self.log_m <= 0.0 {
-            *self = Self::default();
-        }
+        let counted = |log_e: f64| log_e.min(-ALPHA.ln() / 4.0);
+        self.grown.alone += counted(log_e.alone);
+        self.grown.compared += counted(log_e.compared);
+        self.ticks = self.ticks.saturating_add(seen.ticks);
         self.since = self.since.plus_evidence(seen);
         // More than an alarm by this bet alone is not kept: what was over long ago must not take as long to be forgotten.
         let most = (ALTERNATIVES as f64).ln() - ALPHA.ln();
-        self.log_m = (self.log_m + log_e).min(most);
+        self.log_start -= (self.log_m() - most).max(0.0);
+    }
+}
+
+// === impl LogE ===
+
+impl LogE {
+    /// Of a test that has one null alone.
+    const fn of_one(log_e: f64) -> Self {
+        Self { alone: log_e, compared: log_e }
     }
 }
 

@@ -2,10 +2,17 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::PATIENCE;
+use crate::limits::{PATIENCE, STRETCH, TICK};
 
 /// Ticks of an hour.
 const HOUR: u64 = 14_400;
+
+/// A test against a limit on gray's share, by ticks and over stretches, and one against stable's.
+fn each_test() -> [Detector; 3] {
+    let detector = |limit| Detector::new(limit, PATIENCE);
+    let share = detector(Limit::Share(0.01));
+    [share.clone(), share.over_stretches(STRETCH), detector(Limit::OverStable(0.005))]
+}
 
 /// How many of so many requests fail, each with this probability.
 fn draw(rng: &mut Rng, requests: u64, share: f64) -> Tally {
@@ -124,21 +131,24 @@ fn guesses_are_above_the_limit_and_below_all() {
 
 #[test]
 fn no_tick_decides_alone_and_a_few_of_failures_alone_do() {
-    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
-        let mut detector = Detector::new(limit, PATIENCE);
+    for mut detector in each_test() {
         let mut ticks = 0;
         while detector.alarm().is_none() {
             detector.tick(Tally::new(1_000_000, 1_000_000), Some(Tally::new(1_000_000, 0)));
             ticks += 1;
         }
-        assert!((4..=5).contains(&ticks), "{limit:?}: {ticks}");
+        assert!((4..=5).contains(&ticks), "{detector:?}: {ticks}");
         assert_eq!(detector.alarm().map(|evidence| evidence.ticks), Some(ticks));
     }
 }
 
 #[test]
 fn a_good_past_hides_nothing_and_a_bad_one_is_forgotten() {
-    let mut detector = Detector::new(Limit::Share(0.01), PATIENCE);
+    let [by_ticks, over_stretches, _] = each_test();
+    [by_ticks, over_stretches].into_iter().for_each(check_what_is_remembered);
+}
+
+fn check_what_is_remembered(mut detector: Detector) {
     (0..HOUR).for_each(|_| detector.tick(Tally::new(10, 0), None));
     (0..3).for_each(|_| detector.tick(Tally::new(10, 10), None));
     assert_eq!(detector.alarm(), None);
@@ -173,22 +183,25 @@ fn sparse_requests_are_compared_when_both_sides_have_some() {
     assert_eq!(alone.alarm(), None, "there is nothing to compare with");
 }
 
-/// A thousand releases of an hour that are as bad as they may be, to the last error: the evidence gets as far as it may, and no more
+/// Releases of an hour, 200 of each kind, that are as bad as they may be, to the last error: the evidence gets as far as it may, and no more
 /// often than promised. Requests come in each tick, or fifteen seconds' worth of them at once and none between.
 #[test]
 fn false_alarms_are_as_rare_as_promised() {
     for every in [1, 60] {
-        for (limit, gray, stable) in [
-            (Limit::Share(0.01), 0.01, 0.001),
-            (Limit::Share(0.01), 0.05, 0.05),
-            (Limit::Share(0.05), 0.001, 0.001),
-            (Limit::OverStable(0.0), 0.01, 0.01),
-            (Limit::OverStable(0.01), 0.012, 0.002),
+        for (limit, stretch, gray, stable) in [
+            (Limit::Share(0.01), TICK, 0.01, 0.001),
+            (Limit::Share(0.01), TICK, 0.05, 0.05),
+            (Limit::Share(0.05), TICK, 0.001, 0.001),
+            (Limit::Share(0.01), STRETCH, 0.01, 0.004),
+            (Limit::Share(0.01), STRETCH, 0.01, 0.01),
+            (Limit::Share(0.01), STRETCH, 0.05, 0.05),
+            (Limit::OverStable(0.0), TICK, 0.01, 0.01),
+            (Limit::OverStable(0.01), TICK, 0.012, 0.002),
         ] {
             let mut most = Vec::new();
             for seed in 0..200 {
                 let mut rng = Rng::with_seed(seed);
-                let mut detector = Detector::new(limit, PATIENCE * every);
+                let mut detector = Detector::new(limit, PATIENCE * every).over_stretches(stretch);
                 let evidence = (0..HOUR).map(|tick| {
                     let times = if tick % u64::from(every) == 0 { u64::from(every) } else { 0 };
                     let gray = draw(&mut rng, 10 * times, gray);
@@ -201,17 +214,59 @@ fn false_alarms_are_as_rare_as_promised() {
                 let alarms = most.iter().filter(|most| **most >= -f64::ln(alpha)).count();
                 let promised = (HOUR / u64::from(every)) as f64 * alpha * most.len() as f64;
                 println!(
-                    "{limit:?} {gray} {stable} {alpha}: {alarms} alarms in {} hours, {promised:.4} promised",
+                    "{limit:?} {stretch:?} {gray} {stable} {alpha}: {alarms} alarms in {} hours, {promised:.4} promised",
                     most.len()
                 );
                 // Three standard deviations more, of what is nearly a Poisson distribution.
                 assert!(
                     alarms as f64 <= promised + 3.0 * promised.sqrt(),
-                    "{every} {limit:?} {gray} {stable} {alpha}: {alarms}"
+                    "{every} {limit:?} {stretch:?} {gray} {stable} {alpha}: {alarms}"
                 );
             }
         }
     }
+}
+
+/// A version near its limit and worse than stable, and now and then both fail alike for a stretch or longer: by ticks and over stretches
+/// nobody is blamed, and over what is longer than the turns it is.
+#[test]
+fn turns_longer_than_a_stretch_blame_nobody() {
+    let [by_ticks, over_stretches, _] = each_test();
+    let without_end = by_ticks.clone().over_stretches(Duration::MAX);
+    for (new, most) in [(by_ticks, 0), (over_stretches, 0), (without_end, 100)] {
+        let is_blamed = |seed: &u64| {
+            let (mut detector, mut rng) = (new.clone(), Rng::with_seed(*seed));
+            (0..2_400).any(|tick| {
+                let (gray, stable) = if tick % 300 < 240 { (0.009, 0.001) } else { (0.05, 0.05) };
+                let gray = draw(&mut rng, 100, gray);
+                detector.tick(gray, Some(draw(&mut rng, 400, stable)));
+                detector.alarm().is_some()
+            })
+        };
+        let blamed = (0..100).filter(is_blamed).count();
+        println!("{} ticks: {blamed}", new.stretch_ticks);
+        assert!(blamed <= most && blamed >= most / 2, "{} ticks: {blamed}", new.stretch_ticks);
+    }
+}
+
+#[test]
+fn what_comes_after_nothing_is_of_another_stretch() {
+    let take = |bet: &mut Bet, alone, compared| bet.take(LogE { alone, compared }, Evidence::default(), 60);
+    let mut bet = Bet::default();
+    take(&mut bet, 3.0, 1.0);
+    take(&mut bet, -1.0, 2.0);
+    assert_eq!(bet.log_m(), 2.0, "what spoke for and against it is set off");
+    bet.pass(1);
+    take(&mut bet, 1.0, -1.0);
+    assert_eq!(bet.log_m(), 1.0, "and not beyond");
+    assert_eq!(bet.since.ticks, 1);
+
+    // Neither is what waited for something to be compared with.
+    let mut detector = Detector::new(Limit::Share(0.01), PATIENCE);
+    detector.tick(Tally::new(9, 9), Some(Tally::default()));
+    detector.miss();
+    (0..3).for_each(|_| detector.tick(Tally::default(), Some(Tally::new(100, 0))));
+    assert_eq!(detector.strongest().since, Evidence { ticks: 1, ..Evidence::default() });
 }
 
 #[test]
@@ -263,9 +318,9 @@ fn sides_that_come_apart_are_compared_and_an_outage_of_both_blames_nobody() {
 #[test]
 fn what_fails_alike_is_never_an_alarm() {
     let mut rng = Rng::with_seed(7);
-    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+    for new in each_test() {
         for run in 0..300 {
-            let mut detector = Detector::new(limit, PATIENCE);
+            let mut detector = new.clone();
             let mut share = 0.001;
             for tick in 0..2_400 {
                 if tick % 120 == 0 {
@@ -274,7 +329,7 @@ fn what_fails_alike_is_never_an_alarm() {
                 let (requests, times) = (1 + run % 40, [1, 4, 20][tick % 3]);
                 let gray = draw(&mut rng, requests, share);
                 detector.tick(gray, Some(draw(&mut rng, requests * times, share)));
-                assert_eq!(detector.alarm(), None, "{limit:?}, run {run}, tick {tick}");
+                assert_eq!(detector.alarm(), None, "{new:?}, run {run}, tick {tick}");
             }
         }
     }
@@ -283,18 +338,18 @@ fn what_fails_alike_is_never_an_alarm() {
 /// An outage of both, that is seen of gray a little earlier, and later again that it is over.
 #[test]
 fn what_is_seen_of_gray_two_ticks_earlier_or_later_is_never_an_alarm() {
-    for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
+    for new in each_test() {
         for (gray_ticks, stable_ticks) in [(200..400, 202..402), (202..402, 200..400), (200..400, 202..398)] {
             for share in [0.1, 0.5, 0.999] {
                 let mut rng = Rng::with_seed(3);
-                let mut detector = Detector::new(limit, PATIENCE);
+                let mut detector = new.clone();
                 for tick in 0..800 {
                     let mut side = |ticks: &std::ops::Range<i32>, requests| {
                         draw(&mut rng, requests, if ticks.contains(&tick) { share } else { 0.001 })
                     };
                     let gray = side(&gray_ticks, 10);
                     detector.tick(gray, Some(side(&stable_ticks, 40)));
-                    assert_eq!(detector.alarm(), None, "{limit:?} {share} {gray_ticks:?}, tick {tick}");
+                    assert_eq!(detector.alarm(), None, "{new:?} {share} {gray_ticks:?}, tick {tick}");
                 }
             }
         }
@@ -306,28 +361,47 @@ fn what_is_seen_of_gray_two_ticks_earlier_or_later_is_never_an_alarm() {
 #[test]
 fn faults_are_found_in_time() {
     for (share, middle_max, most_max) in [(0.999_999, 5, 5), (0.5, 8, 9), (0.1, 40, 60), (0.04, 160, 260)] {
-        for limit in [Limit::Share(0.01), Limit::OverStable(0.005)] {
-            let mut delays: Vec<u64> = (0..100).map(|seed| delay(limit, share, seed)).collect();
-            delays.sort_unstable();
-            let (middle, most) = (delays[50], delays[90]);
-            println!("{limit:?}, {share}: {middle} ticks, {most} in nine of ten");
-            assert!(middle <= middle_max && most <= most_max, "{limit:?}, {share}: {middle} {most}");
+        for new in each_test() {
+            let (middle, most) = delays(&new, 10, share, 0.001);
+            println!(
+                "{:?} of {} ticks, {share}: {middle} ticks, {most} in nine of ten",
+                new.limit, new.stretch_ticks
+            );
+            assert!(middle <= middle_max && most <= most_max, "{new:?}, {share}: {middle} {most}");
         }
     }
 }
 
-fn delay(limit: Limit, share: f64, seed: u64) -> u64 {
+/// A version that has three times as many as it may, and eight times as many as stable, which has none in most ticks: with 12 requests a
+/// second it is found in minutes, and tick by tick in a quarter of an hour.
+#[test]
+fn few_of_few_requests_are_found_over_stretches() {
+    let [by_ticks, over_stretches, _] = each_test();
+    let (middle, most) = delays(&over_stretches, 3, 0.032, 0.004);
+    println!("{middle} ticks, {most} in nine of ten");
+    assert!(middle <= 800 && most <= 1_600, "{middle} {most}");
+    let (middle, _) = delays(&by_ticks, 3, 0.032, 0.004);
+    assert!(middle > 3_000, "or stretches are of no use: {middle}");
+}
+
+/// After how many ticks a fault is found, in the middle and in nine of ten cases; an hour if it is not. Gray has so many requests a tick,
+/// and stable four times as many.
+fn delays(new: &Detector, requests: u64, share: f64, stable: f64) -> (u64, u64) {
+    let mut delays: Vec<u64> =
+        (0..100).map(|seed| delay(new.clone(), requests, share, stable, seed)).collect();
+    delays.sort_unstable();
+    (delays[50], delays[90])
+}
+
+fn delay(mut detector: Detector, requests: u64, share: f64, stable: f64, seed: u64) -> u64 {
     let mut rng = Rng::with_seed(seed);
-    let mut detector = Detector::new(limit, PATIENCE);
-    for tick in 0_u64.. {
-        let share = if tick < 1_000 { 0.001 } else { share };
-        let gray = draw(&mut rng, 10, share);
-        detector.tick(gray, Some(draw(&mut rng, 40, 0.001)));
-        if detector.alarm().is_some() {
-            return (tick + 1).checked_sub(1_000).unwrap();
-        }
-    }
-    unreachable!()
+    let mut goes_on = |share: f64| {
+        let gray = draw(&mut rng, requests, share);
+        detector.tick(gray, Some(draw(&mut rng, 4 * requests, stable)));
+        detector.alarm().is_none()
+    };
+    assert!((0..1_000).all(|_| goes_on(0.001)), "it is blamed before its fault");
+    (1..HOUR).find(|_| !goes_on(share)).unwrap_or(HOUR)
 }
 
 fn any_tally() -> impl Strategy<Value = Tally> {
@@ -342,12 +416,31 @@ fn any_limit() -> impl Strategy<Value = Limit> {
 }
 
 proptest! {
+    /// By the definition: `M <- max(1, M) * E`, with the lesser of both e-values as `E`. And over stretches nothing is found later.
+    #[test]
+    fn a_stretch_of_one_tick_is_a_plain_cusum_and_a_longer_one_finds_no_less(
+        ticks in prop::collection::vec((-3.0_f64..8.0, -3.0_f64..8.0), 0..200),
+        stretch_ticks in 2_u64..40,
+    ) {
+        let (mut by_ticks, mut over_stretches, mut log_m) = (Bet::default(), Bet::default(), 0.0_f64);
+        let most = (ALTERNATIVES as f64).ln() - ALPHA.ln();
+        for (alone, compared) in ticks {
+            let seen = Evidence { ticks: 1, ..Evidence::default() };
+            by_ticks.take(LogE { alone, compared }, seen, 1);
+            over_stretches.take(LogE { alone, compared }, seen, stretch_ticks);
+            log_m = (log_m.max(0.0) + alone.min(compared).min(-ALPHA.ln() / 4.0)).min(most);
+            prop_assert!((by_ticks.log_m() - log_m).abs() < 1e-9, "{} {log_m}", by_ticks.log_m());
+            prop_assert!(over_stretches.log_m() >= log_m - 1e-9, "{} {log_m}", over_stretches.log_m());
+        }
+    }
+
     #[test]
     fn the_evidence_is_finite_whatever_comes(
         limit in any_limit(),
+        stretch in prop_oneof![Just(TICK), Just(STRETCH), Just(Duration::MAX)],
         ticks in prop::collection::vec((any_tally(), prop::option::of(any_tally())), 0..60),
     ) {
-        let mut detector = Detector::new(limit, PATIENCE);
+        let mut detector = Detector::new(limit, PATIENCE).over_stretches(stretch);
         for (gray, stable) in ticks {
             detector.tick(gray, stable);
             prop_assert!(detector.log_evidence().is_finite());
