@@ -36,7 +36,8 @@ pub use views::{
     ApprovalView, ApprovedView, AuditPage, BaselineView, Convergence, ExplainView, FaultView, FiguresView,
     FreezeView, JudgedView, ListView, NackView, NextStageView, OrderSummary, OrderView, PlanApplied,
     PlanSummary, PlanView, PointView, ProblemView, ProxyPage, ProxyState, ProxyView, RetentionView,
-    RulesView, SeriesView, ServiceView, StageSummary, StageView, StepView, WaitsView, WindowView,
+    RulesView, SeriesView, ServiceView, StageSummary, StageView, StepView, UnheardView, WaitsView,
+    WindowView,
 };
 
 use crate::audit::Record;

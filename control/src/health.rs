@@ -118,6 +118,7 @@ struct Judged {
     source: HealthSource,
     verdict: Verdict,
     endpoints: Option<u64>,
+    unheard: Vec<Unheard>,
     scene: Scene,
     /// What the order was told last of it.
     told: Option<Health>,
@@ -134,6 +135,24 @@ struct Scene {
     stages: usize,
     /// What stood of them.
     hash: String,
+}
+
+/// What a ward sees of a service in one tick.
+#[derive(Debug)]
+struct Sight {
+    gray: Figures,
+    stable: Figures,
+    endpoints: Option<u64>,
+    freshness: Freshness,
+    unheard: Vec<Unheard>,
+}
+
+/// A version of which nobody ever told anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unheard {
+    pub(crate) version: String,
+    /// A name that a cluster of it would have, if it can be told.
+    pub(crate) cluster: Option<String>,
 }
 
 /// What an order is to be told of a service.
@@ -157,6 +176,7 @@ pub(crate) struct Finding {
     pub(crate) gray: Figures,
     pub(crate) stable: Figures,
     pub(crate) endpoints: Option<u64>,
+    pub(crate) unheard: Vec<Unheard>,
     /// How far back the figures of both go.
     pub(crate) window: Duration,
     pub(crate) series: Series,
@@ -213,7 +233,7 @@ impl Vitals {
                     judged.begin_scene(Scene::of(order, stages));
                 }
                 let before = judged.outlook();
-                judged.look(&ward.observed(service, now), order.lets_in_everybody(stages));
+                judged.look(ward.observed(service, now), order.lets_in_everybody(stages));
                 *is_news |= judged.outlook() != before;
                 let word = |health| Word {
                     order: order.id,
@@ -442,14 +462,17 @@ impl Ward {
         self.figures = counted.collect();
     }
 
-    fn observed(&self, service: &ServiceSpec, now: Duration) -> (Figures, Figures, Option<u64>, Freshness) {
+    fn observed(&self, service: &ServiceSpec, now: Duration) -> Sight {
         let of = |version: &String| (service.name.clone(), version.clone());
         let figures = |version| self.figures.get(&of(version)).cloned().unwrap_or_default();
         let endpoints = self.meters.get(&of(&service.gray)).and_then(Meter::endpoints);
         // Of one version alone it would look as if the other had no requests to be compared with. One that nobody ever told of has none.
         let versions = [&service.gray, &service.stable].map(of);
-        let news = versions.iter().filter_map(|version| self.news.get(version));
-        let fresh_until = news.filter_map(|news| news.fresh_until).min();
+        let fresh_until = |version| self.news.get(version).and_then(|news| news.fresh_until);
+        let unheard = versions.iter().filter(|version| fresh_until(version).is_none()).map(|version| {
+            Unheard { version: version.1.clone(), cluster: self.clusters.example(&version.0, &version.1) }
+        });
+        let fresh_until = versions.iter().filter_map(fresh_until).min();
         let freshness = match fresh_until {
             None => Freshness::Missing,
             Some(until) if now > until => {
@@ -457,7 +480,8 @@ impl Ward {
             }
             Some(_) => Freshness::Fresh,
         };
-        (figures(&service.gray), figures(&service.stable), endpoints, freshness)
+        let (gray, stable) = (figures(&service.gray), figures(&service.stable));
+        Sight { gray, stable, endpoints, freshness, unheard: unheard.collect() }
     }
 }
 
@@ -496,7 +520,8 @@ impl Judged {
         let verdict = judge.tick(&Observed { gray, stable, endpoints: None, freshness, is_alone: false });
         let told = Some(standing).filter(|standing| *standing == Health::Healthy);
         let source = health.source;
-        Self { judge, source, verdict, endpoints: None, scene, told, undecided: 0, quiet_max }
+        let (endpoints, unheard) = Default::default();
+        Self { judge, source, verdict, endpoints, unheard, scene, told, undecided: 0, quiet_max }
     }
 
     /// Looks at another scene: the order forgot what it was told of the one before.
@@ -505,13 +530,10 @@ impl Judged {
         self.judge.begin_stage();
     }
 
-    fn look(
-        &mut self,
-        (gray, stable, endpoints, freshness): &(Figures, Figures, Option<u64>, Freshness),
-        is_alone: bool,
-    ) {
-        self.endpoints = *endpoints;
-        let observed = Observed { gray, stable, endpoints: *endpoints, freshness: *freshness, is_alone };
+    fn look(&mut self, sight: Sight, is_alone: bool) {
+        let Sight { gray, stable, endpoints, freshness, unheard } = sight;
+        (self.endpoints, self.unheard) = (endpoints, unheard);
+        let observed = Observed { gray: &gray, stable: &stable, endpoints, freshness, is_alone };
         self.verdict = self.judge.tick(&observed);
         let is_undecided = matches!(self.verdict, Verdict::Undecided(_));
         self.undecided = if is_undecided { self.undecided.saturating_add(1) } else { 0 };
@@ -524,6 +546,7 @@ impl Judged {
             gray,
             stable,
             endpoints: self.endpoints,
+            unheard: self.unheard.clone(),
             window: self.judge.length(),
             series: self.judge.series(),
             source: self.source,
@@ -531,8 +554,8 @@ impl Judged {
     }
 
     /// What those who watch are told of at once.
-    const fn outlook(&self) -> (Discriminant<Verdict>, &'static str, Option<u64>) {
-        (discriminant(&self.verdict), self.verdict.cause(), self.endpoints)
+    const fn outlook(&self) -> (Discriminant<Verdict>, &'static str, Option<u64>, usize) {
+        (discriminant(&self.verdict), self.verdict.cause(), self.endpoints, self.unheard.len())
     }
 
     /// Whether somebody said something else of what was found faulty: then it is looked at anew.

@@ -213,6 +213,45 @@ fn each_cluster_of_a_version_is_counted_and_their_proxy_is_believed() {
     assert_eq!(order["services"][0]["health"], "Faulty", "{order}");
 }
 
+/// Which of v2 and v1 nobody counts is said with the cluster that is looked for, until somebody does.
+#[test]
+fn a_version_that_nobody_counts_is_named_with_its_cluster() {
+    let istio = "outbound|{port}|{version}|{host}";
+    let regex = "regex:(?<service>.+)-(?<version>v[0-9])";
+    for (template, of_gray, named, line) in [
+        ("{service}-{version}", "loan-v2", json!("loan-v2"), "named loan-v2"),
+        (
+            istio,
+            "outbound|80|v2|loan.local",
+            json!("outbound|{port}|v2|loan.local"),
+            "named outbound|{port}|v2|loan.local",
+        ),
+        (regex, "loan-v2", Value::Null, "that `clusters` of the configuration gives to it alone"),
+    ] {
+        let bank = Bank::start_with(PLAN, &format!("tenants: {{ retail: {{ clusters: '{template}' }} }}"));
+        let (idle, proxy) = (&mut [], bank.connect("a", "retail"));
+        let of_stable = of_gray.replace("v2", "v1");
+        let unheard = |order: &Value| order["services"][0]["judged"]["unheard"].clone();
+        let text = || String::from_utf8(bank.daemon.cli(&["order", "get", "1"], "").stdout).unwrap();
+        let report = |cluster: &str| bank.report(&proxy, of_cluster(cluster, 0.0, 0.0, 0)).unwrap();
+
+        bank.until(idle, WELL, |order| unheard(order).as_array().is_some_and(|unheard| unheard.len() == 2));
+        let order = bank.until(idle, WELL, |order| {
+            report("cards-v2");
+            report(&of_stable);
+            unheard(order).as_array().is_some_and(|unheard| unheard.len() == 1)
+        });
+        assert_eq!(unheard(&order), json!([{ "version": "v2", "cluster": named }]), "{template}");
+        let expected = format!("│  └─ nobody counts v2: no proxy reported a cluster {line}\n");
+        assert!(text().contains(&expected), "{expected}: {}", text());
+        bank.until(idle, WELL, |order| {
+            report(of_gray);
+            unheard(order).is_null()
+        });
+        assert!(!text().contains("nobody counts"), "{}", text());
+    }
+}
+
 #[test]
 fn a_version_that_never_answers_what_is_steered_to_it_is_taken_back() {
     let bank = Bank::start();

@@ -5,6 +5,8 @@
 mod daemon;
 
 use daemon::{Daemon, run};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const EXAMPLE: &str = include_str!("../examples/prometheus.yaml");
 const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
@@ -41,6 +43,12 @@ fn a_plan_that_is_judged_by_prometheus_needs_one_in_the_configuration() {
 
     let daemon = Daemon::start_with(data.path(), &["--config", file]);
     daemon.json(&["order", "start", "loan-2026-11"], "");
+    let shown = || String::from_utf8(daemon.cli(&["order", "get", "1"], "").stdout).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !shown().contains("nobody counts v2: Prometheus gave no sample of it") {
+        assert!(Instant::now() < deadline, "{}", shown());
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

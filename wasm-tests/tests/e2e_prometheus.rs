@@ -149,10 +149,11 @@ fn a_gray_version_that_fails_is_found_in_what_prometheus_scrapes_and_in_nothing_
     let releases = Releases::start(&configuration(address, ""), &[("loan", LOAN_HOST, ERRORS)]);
     // The proxies report all the while.
     releases.until_counted("unreachable");
-    releases.until_found(1, "undecided", "nobody reports figures");
+    let judged = releases.until_found(1, "undecided", "nobody reports figures");
+    assert_eq!(judged["unheard"].as_array().map(Vec::len), Some(2), "{judged}");
     let _prometheus = Prometheus::of_envoys(address, &releases.testbed.envoys).unwrap();
     let judged = releases.until_found(1, "healthy", "healthy");
-    assert_eq!(judged["source"], "prometheus");
+    assert!(judged["source"] == "prometheus" && judged["unheard"].is_null(), "{judged}");
     for version in ["gray", "stable"] {
         assert!(judged[version]["requests"].as_u64() >= Some(20), "{judged}");
     }

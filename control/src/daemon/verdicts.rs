@@ -152,6 +152,7 @@ mod tests {
             gray: Figures::default(),
             stable: Figures::default(),
             endpoints: None,
+            unheard: Vec::new(),
             window: Duration::ZERO,
             series: Series::default(),
             source: HealthSource::Envoy,

@@ -8,7 +8,7 @@ mod proxies;
 pub use gates::{
     ApprovalView, ApprovedView, FreezeView, NextStageView, RetentionView, WaitsView, WindowView,
 };
-pub use health::{FiguresView, JudgedView, PointView, SeriesView};
+pub use health::{FiguresView, JudgedView, PointView, SeriesView, UnheardView};
 pub(crate) use orders::TenantSeen;
 pub use orders::{Convergence, FaultView, OrderSummary, OrderView, ServiceView, StageSummary, StageView};
 pub use proxies::{NackView, ProxyPage, ProxyState, ProxyView};

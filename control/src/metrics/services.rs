@@ -126,6 +126,7 @@ mod tests {
             gray,
             stable: Figures::default(),
             endpoints: Some(2),
+            unheard: Vec::new(),
             window: Duration::from_secs(60),
             series: Series::default(),
             source: HealthSource::Envoy,

@@ -4,9 +4,10 @@ use super::sparkline::sparkline;
 use crate::cli::output::plain;
 use crate::daemon::{
     ApprovedView, FaultView, FiguresView, JudgedView, NextStageView, OrderView, PointView, SeriesView,
-    ServiceView, WindowView,
+    ServiceView, UnheardView, WindowView,
 };
 use graylane_order::{Health, Phase};
+use graylane_plan::HealthSource;
 
 /// Characters of a hash that tell it from others.
 const SHORT_HASH: usize = 12;
@@ -102,8 +103,10 @@ fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch
         let [gray_chart, stable_chart] =
             series.as_ref().filter(|_| has_charts).map(charts).unwrap_or_default();
         let chart = |chart: Option<String>| chart.into_iter().map(Branch::leaf).collect();
+        let found = Branch::leaf(format!("found by {source}: {reason}"));
+        let nobodys = judged.unheard.iter().map(|version| Branch::leaf(unheard(version, source)));
         [
-            Branch::leaf(format!("found by {source}: {reason}")),
+            Branch { below: nobodys.collect(), ..found },
             Branch {
                 below: chart(gray_chart),
                 ..Branch::leaf(format!("gray {gray}: {}{endpoints}", did(gray_did)))
@@ -116,6 +119,18 @@ fn service(order: &OrderView, service: &ServiceView, has_charts: bool) -> Branch
     });
     let below = found.chain(last_fault.iter().map(fault)).collect();
     Branch { below, ..Branch::leaf(line) }
+}
+
+/// Why there are no figures of a version.
+fn unheard(UnheardView { version, cluster }: &UnheardView, source: &str) -> String {
+    let missing = match cluster {
+        _ if source == HealthSource::Prometheus.word() => "Prometheus gave no sample of it".to_owned(),
+        Some(name) => format!("no proxy reported a cluster named {name}"),
+        None => {
+            "no proxy reported a cluster that `clusters` of the configuration gives to it alone".to_owned()
+        }
+    };
+    format!("nobody counts {version}: {missing}")
 }
 
 fn fault(FaultView { at, by, reason, figures }: &FaultView) -> Branch {

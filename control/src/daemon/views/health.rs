@@ -1,6 +1,6 @@
 //! What the API shows of how gray versions do.
 
-use crate::health::Finding;
+use crate::health::{Finding, Unheard};
 use graylane_health::{Figures, Series, Tally};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,6 +25,9 @@ pub struct JudgedView {
     pub stable: FiguresView,
     /// Endpoints of the gray version that may be sent requests, as more than half of the proxies see it.
     pub endpoints: Option<u64>,
+    /// Those of both versions of which nobody ever told anything: no proxy has such a cluster, or none reports. Not there when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<UnheardView>,
     /// How many seconds the figures of both are of: the window that the plan gives, or less right after the beginning.
     #[serde(default)]
     pub window_seconds: f64,
@@ -34,6 +37,16 @@ pub struct JudgedView {
     /// The same requests and errors, part by part of the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<SeriesView>,
+}
+
+/// A version of which nobody ever told anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnheardView {
+    /// The version's name.
+    pub version: String,
+    /// A name that a cluster of it would have, with `{port}` for any port. None when names are read by a regular expression, or when each
+    /// one would be another version's, too.
+    pub cluster: Option<String>,
 }
 
 /// What both versions did, part by part of the window: at most 30 points each, oldest first.
@@ -79,15 +92,15 @@ pub struct FiguresView {
 impl JudgedView {
     /// What does not change only because more requests come.
     pub(crate) fn settled(self) -> Self {
-        let Self { verdict, cause, endpoints, source, .. } = self;
-        Self { verdict, cause, endpoints, source, ..Self::default() }
+        let Self { verdict, cause, endpoints, unheard, source, .. } = self;
+        Self { verdict, cause, endpoints, unheard, source, ..Self::default() }
     }
 }
 
 impl From<Finding> for JudgedView {
     fn from(finding: Finding) -> Self {
         let word = finding.word();
-        let Finding { verdict, gray, stable, endpoints, window, series, source } = finding;
+        let Finding { verdict, gray, stable, endpoints, unheard, window, series, source } = finding;
         Self {
             verdict: word.to_owned(),
             reason: verdict.to_string(),
@@ -95,10 +108,19 @@ impl From<Finding> for JudgedView {
             gray: gray.into(),
             stable: stable.into(),
             endpoints,
+            unheard: unheard.into_iter().map(UnheardView::from).collect(),
             window_seconds: window.as_secs_f64(),
             source: source.word().to_owned(),
             series: Some(series.into()),
         }
+    }
+}
+
+// === impl UnheardView ===
+
+impl From<Unheard> for UnheardView {
+    fn from(Unheard { version, cluster }: Unheard) -> Self {
+        Self { version, cluster }
     }
 }
 
