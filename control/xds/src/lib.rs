@@ -20,6 +20,7 @@ mod health;
 pub mod limits;
 mod listener;
 mod metrics_service;
+mod offer;
 mod outbound;
 mod pieces;
 mod proxies;

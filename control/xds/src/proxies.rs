@@ -13,7 +13,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::canary::{Candidate, Group};
 use crate::ecds;
-use crate::snapshot::{Fleet, Offer, Snapshot};
+use crate::offer::Offer;
+use crate::snapshot::{Fleet, Snapshot};
 use crate::spiffe::SpiffeId;
 use crate::stream::{Event, History, Identity, Protocol};
 use crate::telemetry::Telemetry;

@@ -16,9 +16,10 @@ use crate::canary::CanaryShare;
 use crate::discovery::take_rejections;
 use crate::ecds::{self, FilterSettings};
 use crate::limits::{CANARY_PATIENCE, Limits, MAX_NAME_BYTES};
+use crate::offer::Offer;
 use crate::proxies::{FilterReport, Proxies, Unreadable};
 use crate::resource::Publication;
-use crate::snapshot::{Offer, Rejection, Snapshots};
+use crate::snapshot::{Rejection, Snapshots};
 use crate::stream::{Event, Output, Protocol, World};
 use crate::version::Version;
 
