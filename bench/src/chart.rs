@@ -118,7 +118,7 @@ fn panel(
         .axis_style(INK)
         .x_desc(over)
         .y_desc(unit)
-        .x_label_formatter(&|ids| thousands(*ids))
+        .x_label_formatter(&|figure| if is_round(*figure) { thousands(*figure) } else { String::new() })
         .y_label_formatter(&|figure| rise.label(*figure))
         .y_labels(rise.labels())
         .label_style((FONT, 13).into_font().color(&INK))
@@ -155,6 +155,11 @@ impl Rise {
             Self::TenFold(lowest, highest) => (highest - lowest) as usize + 1,
         }
     }
+}
+
+/// Whether its first digit is 1, 2 or 5: at the upper end of each power of ten the others would cover each other.
+fn is_round(figure: f64) -> bool {
+    format!("{figure:.0e}").starts_with(['1', '2', '5'])
 }
 
 /// Draws a line, and gives where its name should stand.
@@ -237,6 +242,13 @@ fn thousands(ids: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn round_figures_begin_with_1_2_or_5() {
+        let shown: Vec<f64> =
+            (1..=10).map(|figure| f64::from(figure) * 100.0).filter(|figure| is_round(*figure)).collect();
+        assert_eq!(shown, [100.0, 200.0, 500.0, 1_000.0]);
+    }
 
     #[test]
     fn a_line_ends_at_the_border() {
