@@ -147,7 +147,7 @@ struct Sight {
     unheard: Vec<Unheard>,
 }
 
-/// A version of which nobody ever told anything.
+/// A version of which nobody told anything yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unheard {
     pub(crate) version: String,

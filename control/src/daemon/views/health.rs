@@ -25,7 +25,8 @@ pub struct JudgedView {
     pub stable: FiguresView,
     /// Endpoints of the gray version that may be sent requests, as more than half of the proxies see it.
     pub endpoints: Option<u64>,
-    /// Those of both versions of which nobody ever told anything: no proxy has such a cluster, or none reports. Not there when there are none.
+    /// Those of both versions of which nobody told anything since the order or the daemon started: no proxy has such a cluster, or none
+    /// reports. Not there when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unheard: Vec<UnheardView>,
     /// How many seconds the figures of both are of: the window that the plan gives, or less right after the beginning.
@@ -39,7 +40,7 @@ pub struct JudgedView {
     pub series: Option<SeriesView>,
 }
 
-/// A version of which nobody ever told anything.
+/// A version of which nobody told anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnheardView {
     /// The version's name.
