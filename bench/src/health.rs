@@ -29,8 +29,8 @@ pub(crate) struct Bench {
     /// Measure a small part of it, to see whether everything works
     #[arg(long)]
     quick: bool,
-    /// Measure this alone; what is recorded is a report of its own then
-    #[arg(long, value_enum)]
+    /// Measure this alone
+    #[arg(long, value_enum, conflicts_with = "record")]
     only: Option<Part>,
     #[command(flatten)]
     destinations: Destinations,
@@ -88,9 +88,7 @@ impl Bench {
             let folder = tempfile::tempdir()?;
             found.add(load::measure(folder.path(), if self.quick { QUICK_PROXIES } else { PROXIES })?);
         }
-        let part = self.only.and_then(|part| part.to_possible_value());
-        let options = part.map(|part| format!("--only {}", part.get_name()));
-        found.report(machine, options).publish(&self.destinations)
+        found.report(machine).publish(&self.destinations)
     }
 
     fn includes(&self, part: Part) -> bool {
@@ -109,13 +107,13 @@ impl Found {
         self.method.extend(other.method);
     }
 
-    fn report(self, machine: Machine, options: Option<String>) -> Report {
+    fn report(self, machine: Machine) -> Report {
         let Self { goals, mut tables, rows, charts, method } = self;
         if !goals.is_empty() {
             tables.insert(0, goals::table("", &goals));
         }
         let title = "health: gray versions that are judged by what proxies count".to_owned();
         let rows = goals.iter().map(Goal::row).chain(rows).collect();
-        Report { name: "health", options, title, tables, rows, charts, method, machine }
+        Report { name: "health", options: None, title, tables, rows, charts, method, machine }
     }
 }

@@ -1,52 +1,42 @@
 //! Releases that are not there: how often a healthy one is blamed, and how soon a faulty one is found.
 
+mod release;
+
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
+use graylane_health::TICK;
 use graylane_health::sequential::ALPHA;
-use graylane_health::{ErrorLimits, Freshness, Judge, LatencyLimit, Observed, Policy, TICK, Verdict};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
 use crate::chart::{Line, draw_log};
 use crate::goals::Goal;
 use crate::health::Found;
-use crate::health::traffic::{BOUNDS_MS, OUR_BOUNDS_MS, Traffic};
 use crate::report::Chart;
 use crate::table::Table;
+use release::{BUCKETS, Buckets, Fault, Healthy, Release};
 
 /// Requests a second to gray; stable has four times as many.
 const RATES: [f64; 3] = [1.0, 10.0, 100.0];
-const STABLE_TIMES: f64 = 4.0;
-/// How healthy releases do.
+/// Kinds of healthy releases.
 const HEALTHY: [Healthy; 6] = [
-    Healthy::Evenly(0.0),
-    Healthy::Evenly(0.001),
-    Healthy::Evenly(0.01),
-    Healthy::InBursts(1.0),
-    Healthy::InBursts(ALLOWED_TIMES),
-    Healthy::Slower,
+    Healthy { share: 0.0, times: 1.0, has_bursts: false },
+    Healthy { share: 0.001, times: 1.0, has_bursts: false },
+    Healthy { share: 0.01, times: 1.0, has_bursts: false },
+    Healthy { share: 0.0, times: 1.0, has_bursts: true },
+    Healthy { share: 0.0, times: ALLOWED_TIMES, has_bursts: true },
+    Healthy { share: 0.0, times: ALLOWED_TIMES, has_bursts: false },
 ];
 /// A little less than how much slower gray may be.
 const ALLOWED_TIMES: f64 = 1.4;
-/// For 2 s of every 15 s a fifth fails, and all take five times as long.
-const BURST_SHARE: f64 = 0.2;
-const BURST_TIMES: f64 = 5.0;
-const BURST_TICKS: u64 = 8;
-const BURST_EVERY_TICKS: u64 = 60;
 /// Shares that fail in a faulty one; of stable, and before the fault, it is [`BEFORE`].
 const FAULTY: [f64; 6] = [0.04, 0.06, 0.1, 0.2, 0.5, 1.0];
 const BEFORE: f64 = 0.001;
 /// How many times as long gray takes in a slow release, and how many requests a second it gets.
 const SLOW: [f64; 4] = [1.5, 2.0, 3.0, 5.0];
 const SLOW_RATES: [f64; 2] = [10.0, 100.0];
-/// In which buckets times are counted.
-const BUCKETS: [Buckets; 2] = [
-    Buckets { name: "Envoy's default", bounds_ms: &BOUNDS_MS },
-    Buckets { name: "our files'", bounds_ms: &OUR_BOUNDS_MS },
-];
 /// Alarms of a service that are tests of their own: errors, errors over stable's, latency.
 const TESTS: f64 = 3.0;
 /// How long a healthy release is watched: a minute. Ten minutes of ten thousand releases would take two cores ten minutes, too.
@@ -65,41 +55,6 @@ struct Size {
     ticks: u64,
     /// Faults of each kind.
     faults: usize,
-}
-
-/// How a healthy release does.
-#[derive(Clone, Copy)]
-enum Healthy {
-    /// This share of its requests fails at any time, of gray and stable alike.
-    Evenly(f64),
-    /// None fails, but for bursts of slow requests and failures, which come over gray and stable together. Gray takes so many times as long.
-    InBursts(f64),
-    /// None fails, and gray takes [`ALLOWED_TIMES`] as long.
-    Slower,
-}
-
-/// Buckets that proxies count times in.
-#[derive(Clone, Copy)]
-struct Buckets {
-    name: &'static str,
-    bounds_ms: &'static [f64],
-}
-
-/// What is wrong with gray.
-#[derive(Clone, Copy)]
-enum Fault {
-    /// This share of its requests fails.
-    Fails(f64),
-    /// It takes so many times as long.
-    IsSlow(f64),
-}
-
-/// A release that is not there.
-struct Release {
-    judge: Judge,
-    gray: Traffic,
-    stable: Traffic,
-    rate: f64,
 }
 
 /// How long faults of one size are there until they are found.
@@ -137,17 +92,6 @@ pub(crate) fn measure(is_quick: bool) -> Result<Found> {
     })
 }
 
-/// What the example of a plan says.
-fn policy() -> Policy {
-    Policy {
-        window: Duration::from_secs(60),
-        min_requests: 50,
-        errors: Some(ErrorLimits { max: Some(0.02), over_stable: Some(0.01) }),
-        latency: Some(LatencyLimit { percentile: 99.0, max_ratio: 1.5 }),
-        ..Policy::default()
-    }
-}
-
 // === impl Size ===
 
 impl Size {
@@ -165,7 +109,7 @@ impl Size {
         let is_blamed = in_parallel(self.releases, |number| {
             kinds.get(number % kinds.len()).is_some_and(|(rate, healthy, buckets)| {
                 let mut release = Release::new(number as u64, *rate, *buckets);
-                (0..self.ticks).any(|tick| release.live(*healthy, tick))
+                (0..self.ticks).any(|tick| release.do_well(*healthy, tick))
             })
         })?;
         Ok(is_blamed.into_iter().filter(|is_blamed| *is_blamed).count())
@@ -175,8 +119,8 @@ impl Size {
         let found = in_parallel(self.faults, |number| {
             let mut release = Release::new((self.releases + number) as u64, rate, buckets);
             let is_blamed = (0..WARM_UP_TICKS).any(|_| release.tick(BEFORE, BEFORE));
-            let share = release.suffer(fault);
-            (is_blamed, (1..=fault.patience_ticks()).find(|_| release.tick(share, BEFORE)))
+            let share = release.suffer(fault).unwrap_or(BEFORE);
+            (is_blamed, (1..=patience_ticks(fault)).find(|_| release.tick(share, BEFORE)))
         })?;
         ensure!(!found.iter().any(|(is_blamed, _)| *is_blamed), "a release is blamed before its fault");
         let mut ticks: Vec<_> = found.into_iter().map(|(_, ticks)| ticks).collect();
@@ -235,92 +179,6 @@ impl Size {
                 self.faults
             ),
         ]
-    }
-}
-
-// === impl Healthy ===
-
-impl Healthy {
-    /// The share that fails in a tick.
-    const fn share(self, tick: u64) -> f64 {
-        match self {
-            Self::Evenly(share) => share,
-            Self::InBursts(_) if tick % BURST_EVERY_TICKS < BURST_TICKS => BURST_SHARE,
-            Self::InBursts(_) | Self::Slower => 0.0,
-        }
-    }
-
-    /// How many times as long gray and stable take from a tick on, if that changes then.
-    const fn times(self, tick: u64) -> Option<(f64, f64)> {
-        match (self, tick % BURST_EVERY_TICKS) {
-            (Self::InBursts(times), 0) => Some((times * BURST_TIMES, BURST_TIMES)),
-            (Self::InBursts(times), BURST_TICKS) => Some((times, 1.0)),
-            (Self::Slower, 0) => Some((ALLOWED_TIMES, 1.0)),
-            _ => None,
-        }
-    }
-}
-
-// === impl Fault ===
-
-impl Fault {
-    const fn patience_ticks(self) -> u64 {
-        match self {
-            Self::Fails(_) => PATIENCE_TICKS,
-            Self::IsSlow(_) => SLOW_PATIENCE_TICKS,
-        }
-    }
-
-    /// Its name in a row, and its size.
-    fn figure(self) -> (&'static str, f64) {
-        match self {
-            Self::Fails(share) => ("errors_percent", share * 100.0),
-            Self::IsSlow(times) => ("times_as_slow", times),
-        }
-    }
-}
-
-// === impl Release ===
-
-impl Release {
-    fn new(seed: u64, rate: f64, buckets: Buckets) -> Self {
-        let traffic = |seed| Traffic::new(seed, buckets.bounds_ms);
-        Self { judge: Judge::new(policy()), gray: traffic(2 * seed), stable: traffic(2 * seed + 1), rate }
-    }
-
-    /// Goes on for one tick as a healthy one does; whether gray is blamed all the same.
-    fn live(&mut self, healthy: Healthy, tick: u64) -> bool {
-        if let Some((gray, stable)) = healthy.times(tick) {
-            self.gray.slow_down(gray);
-            self.stable.slow_down(stable);
-        }
-        let share = healthy.share(tick);
-        self.tick(share, share)
-    }
-
-    /// A fault begins. Gives the share of gray requests that fail from now on.
-    fn suffer(&mut self, fault: Fault) -> f64 {
-        match fault {
-            Fault::Fails(share) => share,
-            Fault::IsSlow(times) => {
-                self.gray.slow_down(times);
-                BEFORE
-            }
-        }
-    }
-
-    /// Goes on for one tick, with these shares of errors; whether gray is blamed.
-    fn tick(&mut self, gray: f64, stable: f64) -> bool {
-        let gray = self.gray.tick(self.rate, gray);
-        let stable = self.stable.tick(self.rate * STABLE_TIMES, stable);
-        let observed = Observed {
-            gray: &gray,
-            stable: &stable,
-            endpoints: None,
-            freshness: Freshness::Fresh,
-            is_alone: false,
-        };
-        matches!(self.judge.tick(&observed), Verdict::Unhealthy(_))
     }
 }
 
@@ -393,6 +251,13 @@ fn chart(delays: &[Delays], false_alarms: &str) -> Result<Chart> {
     let caption =
         "How long it takes until a fault is found, by how much of gray fails and how much of it there is";
     Ok(Chart { file: "health-delay.svg", caption: caption.to_owned(), svg })
+}
+
+const fn patience_ticks(fault: Fault) -> u64 {
+    match fault {
+        Fault::Fails(_) => PATIENCE_TICKS,
+        Fault::IsSlow(_) => SLOW_PATIENCE_TICKS,
+    }
 }
 
 fn seconds(ticks: u64) -> f64 {
