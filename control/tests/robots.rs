@@ -6,11 +6,9 @@ mod daemon;
 mod receiver;
 mod reporting;
 
-use receiver::{Conduct, Heard, Receiver};
+use receiver::{Conduct, Heard, Receiver, python};
 use reporting::{Bank, PLAN};
 use serde_json::{Value, json};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 
 /// A secret that robots sign with.
 const SECRET: &str = "SECs3cret";
@@ -110,13 +108,8 @@ impl Robot {
 
 /// Has Python check every signature.
 fn judge(signed: &[Value]) {
-    let mut python = Command::new("python3");
-    let mut python = python.args(["-c", JUDGE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let told = json!({ "secret": SECRET, "signed": signed });
-    python.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
-    let judged = python.wait_with_output().unwrap();
-    assert!(judged.status.success());
-    assert_eq!(String::from_utf8(judged.stdout).unwrap().trim(), signed.len().to_string());
+    let checked = python(JUDGE, &json!({ "secret": SECRET, "signed": signed }));
+    assert_eq!(checked, signed.len().to_string());
 }
 
 #[test]

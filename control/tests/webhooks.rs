@@ -6,12 +6,10 @@ mod daemon;
 mod receiver;
 
 use daemon::{Daemon, run};
-use receiver::{Conduct, Heard, PATIENCE, Receiver};
+use receiver::{Conduct, Heard, PATIENCE, Receiver, python};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PLAN: &str = include_str!("../examples/loan-2026-11.yaml");
@@ -112,12 +110,7 @@ fn judge(heard: &[Heard]) {
         })
     };
     let told = json!({ "secret": SECRET, "heard": heard.iter().map(request).collect::<Vec<_>>() });
-    let mut python = Command::new("python3");
-    let mut python = python.args(["-c", JUDGE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    python.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
-    let judged = python.wait_with_output().unwrap();
-    assert!(judged.status.success());
-    assert_eq!(String::from_utf8(judged.stdout).unwrap().trim(), heard.len().to_string());
+    assert_eq!(python(JUDGE, &told), heard.len().to_string());
 }
 
 #[test]

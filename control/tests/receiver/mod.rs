@@ -5,9 +5,11 @@
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -129,7 +131,7 @@ impl Heard {
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -178,4 +180,15 @@ fn read(stream: &mut BufReader<impl Connection>) -> Option<Heard> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     Some(Heard { method, target, headers, body, at: Instant::now(), taken: false })
+}
+
+/// What Python prints, of what it is told and with nothing of ours.
+pub fn python(script: &str, told: &Value) -> String {
+    let mut python = Command::new("python3");
+    let mut python =
+        python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    python.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "{told}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
