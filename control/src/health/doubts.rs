@@ -1,6 +1,6 @@
 //! Reports of proxies that are not believed: counted, and told to the log.
 
-use super::Version;
+use super::ward::Version;
 use graylane_health::{Heard, Implausible};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! From what proxies count to what orders are told.
 
 use super::*;
-use graylane_health::{Basis, Cumulative, Sample};
+use graylane_health::{Basis, Cumulative, Reading, Sample, TICK, Times, Why};
 use graylane_order::{Actor, Event, Seen, Sight, Start};
 use graylane_plan::ReleasePlan;
+use graylane_xds::ClusterReport;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 
 const PLAN: &str =
     "{ apiVersion: graylane.dev/v1alpha1, kind: ReleasePlan, metadata: { name: p, tenant: retail }, spec: {
