@@ -148,6 +148,12 @@ impl Amount {
         }
     }
 
+    /// Requests through all proxies.
+    fn per_second(self) -> u32 {
+        let ReleaseSettings { threads, rate, .. } = self.settings(Value::Null);
+        rate * (threads * self.envoys()) as u32
+    }
+
     fn settings(self, health: Value) -> ReleaseSettings {
         match self {
             Self::Much => ReleaseSettings { health, threads: 2, rate: 20, gray_every: 2 },
@@ -234,11 +240,15 @@ fn table(seen: &[Seen]) -> Table {
 
 fn method() -> Vec<String> {
     vec![
-        "The cases: a daemon and 3 Envoys of its own for each, from `envoy-configs/sidecar-outbound.yaml`, with 120 requests a second, \
-         every other one gray; where gray gets five requests a minute, one Envoy with 4 a second in all. Those two run beside the \
-         others. Limits: 2 % of errors and 1 % more than stable, 20 requests, a window of 10 s or of 60 s with few requests; where gray \
-         gets slow, percentile 99 at most three times stable's."
-            .to_owned(),
+        format!(
+            "The cases: a daemon and {} Envoys of its own for each, from `envoy-configs/sidecar-outbound.yaml`, with {} requests a second, \
+             every other one gray; where gray gets five requests a minute, one Envoy with {} a second in all. Those two run beside the \
+             others. Limits: 2 % of errors and 1 % more than stable, 20 requests, a window of 10 s or of 60 s with few requests; where \
+             gray gets slow, percentile 99 at most three times stable's.",
+            Amount::Much.envoys(),
+            Amount::Much.per_second(),
+            Amount::Little.per_second()
+        ),
         "What fails or gets slow does so once gray was found healthy; with five requests a minute it does so from the start, and the time \
          is from there. An order that has to stay is watched for 15 s, or 70 s with few requests, and has to refuse to advance then."
             .to_owned(),

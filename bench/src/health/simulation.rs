@@ -39,11 +39,11 @@ const SLOW: [f64; 4] = [1.5, 2.0, 3.0, 5.0];
 const SLOW_RATES: [f64; 2] = [10.0, 100.0];
 /// Alarms of a service that are tests of their own: errors, errors over stable's, latency.
 const TESTS: f64 = 3.0;
-/// How long a healthy release is watched: a minute. Ten minutes of ten thousand releases would take two cores ten minutes, too.
+/// How long a healthy release is watched: a minute.
 const RELEASE_TICKS: u64 = 240;
 /// How long a release is healthy before its fault: a window.
 const WARM_UP_TICKS: u64 = 240;
-/// Ticks after which a fault is not found: an hour, and ten minutes where gray is slow, which costs more to simulate.
+/// Ticks after which a fault is not found: an hour, and ten minutes where gray is slow, since many of these are not found at all.
 const PATIENCE_TICKS: u64 = 14_400;
 const SLOW_PATIENCE_TICKS: u64 = 2_400;
 const COLORS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115)];
